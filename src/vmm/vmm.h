@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One virtual machine: what the control API needs of it. The implementation is
+ * vm.c; tests of the API link a small one of their own.
+ *
+ * Threads: vm_create() to vm_destroy() from one thread; everything marked
+ * [any] from any thread while the VM exists. None but vm_create() and
+ * vm_destroy() blocks for longer than a lock that is never held across I/O.
+ * Errors: negative errno values with a sentence in err. -EINVAL, -ENOENT and
+ * -ERANGE mean that the caller asked for something that cannot be (the command
+ * exits with 2); others that the host failed.
+ */
+#ifndef VMM_VMM_H
+#define VMM_VMM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "host/error.h"
+
+#define VM_NAME_MAX    64 /* bytes with the NUL; [A-Za-z0-9._-], not starting
+			     with '.' or '-' */
+#define VM_ID_MAX      32 /* the same characters */
+#define VM_MAX_ELASTIC 64
+#define VM_MAX_CPUS    16
+#define VM_MIN_MEMORY  (64ULL << 20)
+
+struct vm;
+
+enum vm_console {
+	VM_CONSOLE_STDIO, /* raw mode if stdin is a terminal */
+	VM_CONSOLE_FILE,  /* output only, appended */
+	VM_CONSOLE_NONE,
+};
+
+/* One elastic (virtio-mem) device. */
+struct vm_elastic_config {
+	char id[VM_ID_MAX];	 /* empty: "em" and its number */
+	uint64_t max_bytes;	 /* region_size */
+	uint64_t requested_bytes; /* at start */
+	uint64_t block_bytes;	 /* 0: 2 MiB */
+	int node;		 /* -1: none given */
+};
+
+struct vm_config {
+	char name[VM_NAME_MAX];
+	const char *kernel_path;
+	const char *initrd_path; /* NULL: none */
+	const char *cmdline;	 /* "" allowed */
+	unsigned int nr_cpus;
+	uint64_t memory_bytes;	 /* boot memory; multiple of 2 MiB */
+	enum vm_console console;
+	const char *console_path; /* VM_CONSOLE_FILE */
+	bool prealloc;		 /* commit memory when it is plugged */
+	unsigned int nr_elastic;
+	struct vm_elastic_config elastic[VM_MAX_ELASTIC];
+};
+
+enum vm_state {
+	VM_RUNNING,
+	VM_REBOOTING,
+	VM_STOPPING, /* power button pressed or stop forced, not yet ended */
+	VM_ENDED,
+};
+
+/* Why a VM ended. */
+enum vm_end {
+	VM_END_NONE,	 /* it has not */
+	VM_END_POWEROFF, /* the guest powered off */
+	VM_END_STOPPED,	 /* vm_stop() with force */
+	VM_END_ERROR,	 /* the host or KVM failed: vm_end_reason() says how */
+};
+
+/* What the driver in the guest has done with a device. */
+enum vm_driver {
+	VM_DRIVER_ABSENT,  /* no driver has taken the device */
+	VM_DRIVER_STARTING, /* negotiating */
+	VM_DRIVER_READY,   /* DRIVER_OK */
+	VM_DRIVER_FAILED,  /* FAILED set by it, or DEVICE_NEEDS_RESET by us */
+};
+
+struct vm_elastic_status {
+	char id[VM_ID_MAX];
+	int node; /* -1: none given */
+	uint64_t addr;
+	uint64_t block_bytes;
+	uint64_t max_bytes;
+	uint64_t usable_bytes;
+	uint64_t requested_bytes;
+	uint64_t plugged_bytes;
+	uint64_t resident_bytes; /* what the host really holds for it */
+	enum vm_driver driver;
+	/* Requests answered since the VM started. */
+	uint64_t nr_plug, nr_unplug, nr_unplug_all, nr_state;
+	uint64_t nr_nack, nr_busy, nr_error;
+	/* Milliseconds since plugged_bytes last changed, and since the driver
+	 * last made a request; UINT64_MAX: never. */
+	uint64_t changed_ms_ago, request_ms_ago;
+};
+
+struct vm_status {
+	char name[VM_NAME_MAX];
+	enum vm_state state;
+	int pid;
+	unsigned int nr_cpus;
+	uint64_t boot_bytes;
+	uint64_t resident_bytes; /* boot memory and elastic devices together */
+	uint64_t boot_resident_bytes;
+	uint64_t uptime_ms;	 /* since vm_create() */
+	unsigned int nr_reboots;
+	unsigned int nr_elastic;
+	struct vm_elastic_status elastic[VM_MAX_ELASTIC];
+};
+
+/* Check a config without touching the host beyond its files. The sentence in
+ * err names the value and what would be right. */
+int vm_config_check(const struct vm_config *config, struct error *err);
+
+/* Make a VM and start its processors. config is copied. */
+int vm_create(const struct vm_config *config, struct vm **vm,
+	      struct error *err);
+
+/* End the VM if it still runs, restore the terminal, free everything. NULL is
+ * allowed. Bounded: a few seconds at the most. */
+void vm_destroy(struct vm *vm);
+
+/* A file descriptor that becomes readable once when the VM has ended (poll it;
+ * do not read or close it). [any] */
+int vm_end_fd(const struct vm *vm);
+
+/* Why it ended, with a sentence for VM_END_ERROR in err. [any] */
+enum vm_end vm_end_reason(const struct vm *vm, struct error *err);
+
+/* Fill status with one consistent view per device. [any] */
+void vm_get_status(struct vm *vm, struct vm_status *status);
+
+/* One target of a resize. */
+struct vm_resize_target {
+	char id[VM_ID_MAX];
+	uint64_t requested_bytes;
+};
+
+/* Set requested sizes: all are checked before any is applied. [any] */
+int vm_resize(struct vm *vm, const struct vm_resize_target *targets,
+	      unsigned int nr_targets, struct error *err);
+
+/* Reset the VM as its reset button would: it boots again. [any] */
+int vm_reboot(struct vm *vm, struct error *err);
+
+/* force: end it now. Otherwise press the ACPI power button; whether the guest
+ * follows is its choice. [any] */
+int vm_stop(struct vm *vm, bool force, struct error *err);
+
+#endif
