@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What tests, benches and the demo share: guests, VMMs, and reports."""

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Test results: one line each as they come, and a last line that counts them.
+
+    ok NAME (1.2 s)
+    FAIL NAME
+        why, in one or more lines
+        again: ./dev test NAME
+    skip NAME: why
+
+With CI=true in the environment nothing may be skipped: a skip is a failure.
+"""
+import fnmatch
+import os
+import re
+import sys
+
+AGAIN = "./dev test"
+
+LINE = re.compile(r"^(ok|FAIL|skip) (\S+?)(?: \([0-9.]+ s\)|:.*)?$")
+
+
+def matches(name, pattern):
+    """True if pattern selects name: a substring, or a glob of the whole."""
+    if not pattern:
+        return True
+    return pattern in name or fnmatch.fnmatchcase(name, pattern)
+
+
+class Report:
+    def __init__(self, out=sys.stdout):
+        self.out = out
+        self.passed = 0
+        self.failed = []
+        self.skipped = 0
+        self.colour = out.isatty()
+        self.ci = os.environ.get("CI") == "true"
+
+    def _print(self, text, colour=None):
+        if colour and self.colour:
+            head, _, tail = text.partition(" ")
+            text = f"\033[{colour}m{head}\033[0m {tail}"
+        print(text, file=self.out, flush=True)
+
+    def ok(self, name, seconds):
+        self.passed += 1
+        self._print(f"ok {name} ({seconds:.1f} s)", 32)
+
+    def fail(self, name, reason):
+        self.failed.append(name)
+        self._print(f"FAIL {name}", 31)
+        for line in str(reason).rstrip().splitlines() or ["(no reason given)"]:
+            self._print(f"    {line}")
+        self._print(f"    again: {AGAIN} {name}")
+
+    def skip(self, name, reason):
+        if self.ci:
+            self.fail(name, f"skipped, which CI does not allow: {reason}")
+            return
+        self.skipped += 1
+        self._print(f"skip {name}: {reason}", 33)
+
+    def relay(self, line):
+        """Print a line of a runner below this one, and count it."""
+        found = LINE.match(line)
+        if found:
+            kind, name = found.groups()
+            if kind == "ok":
+                self.passed += 1
+            elif kind == "skip":
+                self.skipped += 1
+            else:
+                self.failed.append(name)
+        colour = {"ok": 32, "FAIL": 31, "skip": 33}
+        self._print(line, colour.get(found.group(1)) if found else None)
+
+    def finish(self):
+        """Print the last line; returns the exit status."""
+        if self.failed and len(self.failed) > 1:
+            self._print("failed: " + " ".join(self.failed))
+        line = f"{self.passed} passed, {len(self.failed)} failed"
+        if self.skipped:
+            line += f", {self.skipped} skipped"
+        self._print(line)
+        return 1 if self.failed else 0
