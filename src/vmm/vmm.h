@@ -18,7 +18,8 @@
 
 #include "host/error.h"
 
-#define VM_NAME_MAX    64 /* bytes with the NUL; [A-Za-z0-9._-], not starting
+#define VM_NAME_MAX                                                            \
+	64		  /* bytes with the NUL; [A-Za-z0-9._-], not starting  \
 			     with '.' or '-' */
 #define VM_ID_MAX      32 /* the same characters */
 #define VM_MAX_ELASTIC 64
@@ -35,11 +36,11 @@ enum vm_console {
 
 /* One elastic (virtio-mem) device. */
 struct vm_elastic_config {
-	char id[VM_ID_MAX];	 /* empty: "em" and its number */
-	uint64_t max_bytes;	 /* region_size */
+	char id[VM_ID_MAX];	  /* empty: "em" and its number */
+	uint64_t max_bytes;	  /* region_size */
 	uint64_t requested_bytes; /* at start */
-	uint64_t block_bytes;	 /* 0: 2 MiB */
-	int node;		 /* -1: none given */
+	uint64_t block_bytes;	  /* 0: 2 MiB */
+	int node;		  /* -1: none given */
 };
 
 struct vm_config {
@@ -48,10 +49,10 @@ struct vm_config {
 	const char *initrd_path; /* NULL: none */
 	const char *cmdline;	 /* "" allowed */
 	unsigned int nr_cpus;
-	uint64_t memory_bytes;	 /* boot memory; multiple of 2 MiB */
+	uint64_t memory_bytes; /* boot memory; multiple of 2 MiB */
 	enum vm_console console;
 	const char *console_path; /* VM_CONSOLE_FILE */
-	bool prealloc;		 /* commit memory when it is plugged */
+	bool prealloc;		  /* commit memory when it is plugged */
 	unsigned int nr_elastic;
 	struct vm_elastic_config elastic[VM_MAX_ELASTIC];
 };
@@ -73,10 +74,10 @@ enum vm_end {
 
 /* What the driver in the guest has done with a device. */
 enum vm_driver {
-	VM_DRIVER_ABSENT,  /* no driver has taken the device */
+	VM_DRIVER_ABSENT,   /* no driver has taken the device */
 	VM_DRIVER_STARTING, /* negotiating */
-	VM_DRIVER_READY,   /* DRIVER_OK */
-	VM_DRIVER_FAILED,  /* FAILED set by it, or DEVICE_NEEDS_RESET by us */
+	VM_DRIVER_READY,    /* DRIVER_OK */
+	VM_DRIVER_FAILED,   /* FAILED set by it, or DEVICE_NEEDS_RESET by us */
 };
 
 struct vm_elastic_status {
@@ -106,7 +107,7 @@ struct vm_status {
 	uint64_t boot_bytes;
 	uint64_t resident_bytes; /* boot memory and elastic devices together */
 	uint64_t boot_resident_bytes;
-	uint64_t uptime_ms;	 /* since vm_create() */
+	uint64_t uptime_ms; /* since vm_create() */
 	unsigned int nr_reboots;
 	unsigned int nr_elastic;
 	struct vm_elastic_status elastic[VM_MAX_ELASTIC];

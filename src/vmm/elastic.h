@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One elastic device of a VM: libvirtio-mem behind virtio-pci, its memory, and
+ * the thread that serves its queue, so that no vCPU waits for memory to be
+ * committed or discarded.
+ *
+ * Threads: create, start and destroy from the VM's owner; elastic_reset() while
+ * no vCPU runs; the rest from any thread.
+ */
+#ifndef VMM_ELASTIC_H
+#define VMM_ELASTIC_H
+
+#include "vmm/guest_memory.h"
+#include "vmm/kvm.h"
+#include "vmm/pci.h"
+#include "vmm/vmm.h"
+
+struct elastic;
+
+/* Where the device lives. */
+struct elastic_place {
+	struct kvm *kvm;
+	struct pci_bus *pci;
+	struct guest_memory *memory; /* the region is added to it */
+	uint64_t addr;		     /* of the region */
+	unsigned int first_msi_gsi;
+	bool prealloc;
+};
+
+int elastic_create(struct elastic **elastic,
+		   const struct vm_elastic_config *config,
+		   const struct elastic_place *place, struct error *err);
+
+/* Start serving the queue. */
+int elastic_start(struct elastic *elastic, struct error *err);
+
+/* Ends the thread; a request that is being served is finished first. */
+void elastic_destroy(struct elastic *elastic);
+
+/* System reset: all memory is unplugged and given back. */
+int elastic_reset(struct elastic *elastic, struct error *err);
+
+const char *elastic_id(const struct elastic *elastic);
+
+/* Whether requested_bytes can be asked for; the sentence says what can. */
+int elastic_check_request(const struct elastic *elastic,
+			  uint64_t requested_bytes, struct error *err);
+
+/* Ask the guest for it; it was checked. */
+void elastic_request(struct elastic *elastic, uint64_t requested_bytes);
+
+void elastic_get_status(struct elastic *elastic,
+			struct vm_elastic_status *status);
+
+#endif

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * vCPU threads. To stop them, the phase changes first; then immediate_exit
+ * makes KVM_RUN return at once wherever the thread is about to enter it, and a
+ * signal takes it out where it is inside. The thread clears immediate_exit
+ * under the lock when it sees the phase that lets it run.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vcpu.h"
+
+#define KICK_SIGNAL SIGUSR1
+
+static void kick_handler(int signal_number)
+{
+	/* Its arrival is all that matters: KVM_RUN returns EINTR. */
+}
+
+/* KVM completes an access only when the vCPU is entered again. Do that without
+ * running guest code, so that what is read or set next is whole. */
+static void complete_exit(struct vcpu *vcpu)
+{
+	vcpu->run->immediate_exit = 1;
+	ioctl(vcpu->fd, KVM_RUN, 0);
+}
+
+/* Park until the group runs. False: end. */
+static bool wait_for_run(struct vcpu *vcpu)
+{
+	struct vcpus *group = vcpu->group;
+	bool run;
+
+	pthread_mutex_lock(&group->lock);
+	group->nr_parked++;
+	pthread_cond_broadcast(&group->changed);
+	while (group->phase == VCPUS_HOLD)
+		pthread_cond_wait(&group->changed, &group->lock);
+	group->nr_parked--;
+	run = group->phase == VCPUS_RUN;
+	vcpu->run->immediate_exit = 0;
+	pthread_mutex_unlock(&group->lock);
+	return run;
+}
+
+static int handle_exit(struct vcpu *vcpu, struct error *err)
+{
+	struct kvm_run *run = vcpu->run;
+
+	if (run->exit_reason == KVM_EXIT_INTR)
+		return 0;
+	if (run->exit_reason != KVM_EXIT_MMIO)
+		return machine_vcpu_exit(vcpu->machine, run, err);
+	if (run->mmio.is_write)
+		bus_write(vcpu->group->mmio, run->mmio.phys_addr,
+			  run->mmio.data, run->mmio.len);
+	else
+		bus_read(vcpu->group->mmio, run->mmio.phys_addr, run->mmio.data,
+			 run->mmio.len);
+	return 0;
+}
+
+/* Run the guest until the group is told to stop. */
+static int run_guest(struct vcpu *vcpu, struct error *err)
+{
+	int ret;
+
+	while (atomic_load_explicit(&vcpu->group->phase,
+				    memory_order_acquire) == VCPUS_RUN) {
+		if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
+			if (errno == EINTR || errno == EAGAIN)
+				continue;
+			return error_set_errno(err, -errno,
+					       "KVM cannot run vCPU %u",
+					       vcpu->index);
+		}
+		ret = handle_exit(vcpu, err);
+		if (ret)
+			return ret;
+	}
+	complete_exit(vcpu);
+	return 0;
+}
+
+static void *vcpu_thread(void *arg)
+{
+	struct vcpu *vcpu = arg;
+	struct error err;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, KICK_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	while (wait_for_run(vcpu)) {
+		if (run_guest(vcpu, &err)) {
+			vcpus_hold_self(vcpu->group);
+			vcpu->group->failed(vcpu->group->opaque, &err);
+		}
+	}
+	return NULL;
+}
+
+static int create_vcpu(struct vcpus *vcpus, struct machine *machine,
+		       unsigned int index, struct error *err)
+{
+	struct vcpu *vcpu = &vcpus->vcpu[index];
+	char name[16];
+	int ret;
+
+	vcpu->group = vcpus;
+	vcpu->index = index;
+	vcpu->fd =
+		ioctl(vcpus->kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
+	if (vcpu->fd < 0)
+		return error_set_errno(err, -errno, "KVM cannot make vCPU %u",
+				       index);
+	vcpu->run = mmap(NULL, (size_t)vcpus->kvm->vcpu_run_size,
+			 PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	if (vcpu->run == MAP_FAILED) {
+		vcpu->run = NULL;
+		return error_set_errno(err, -errno,
+				       "cannot map the run area of vCPU %u",
+				       index);
+	}
+	ret = machine_vcpu_create(machine, &vcpu->machine, vcpu->fd, index,
+				  err);
+	if (ret)
+		return ret;
+	ret = -pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
+	if (ret)
+		return error_set_errno(err, ret, "no thread for vCPU %u",
+				       index);
+	vcpu->started = true;
+	snprintf(name, sizeof(name), "vcpu%u", index);
+	pthread_setname_np(vcpu->thread, name);
+	return 0;
+}
+
+int vcpus_create(struct vcpus *vcpus, struct kvm *kvm, struct machine *machine,
+		 const struct bus *mmio, unsigned int nr,
+		 vcpus_failed_fn failed, void *opaque, struct error *err)
+{
+	const struct sigaction action = {.sa_handler = kick_handler};
+	int ret = 0;
+
+	memset(vcpus, 0, sizeof(*vcpus));
+	vcpus->kvm = kvm;
+	vcpus->mmio = mmio;
+	vcpus->failed = failed;
+	vcpus->opaque = opaque;
+	vcpus->nr = nr;
+	for (unsigned int i = 0; i < nr; i++)
+		vcpus->vcpu[i].fd = -1;
+	pthread_mutex_init(&vcpus->lock, NULL);
+	pthread_cond_init(&vcpus->changed, NULL);
+	sigaction(KICK_SIGNAL, &action, NULL);
+	for (unsigned int i = 0; i < nr && !ret; i++)
+		ret = create_vcpu(vcpus, machine, i, err);
+	if (ret)
+		vcpus_destroy(vcpus);
+	return ret;
+}
+
+static void set_phase(struct vcpus *vcpus, enum vcpus_phase phase)
+{
+	pthread_mutex_lock(&vcpus->lock);
+	vcpus->phase = phase;
+	pthread_cond_broadcast(&vcpus->changed);
+	pthread_mutex_unlock(&vcpus->lock);
+	if (phase == VCPUS_RUN)
+		return;
+	for (unsigned int i = 0; i < vcpus->nr; i++) {
+		struct vcpu *vcpu = &vcpus->vcpu[i];
+
+		if (!vcpu->started)
+			continue;
+		vcpu->run->immediate_exit = 1;
+		pthread_kill(vcpu->thread, KICK_SIGNAL);
+	}
+}
+
+void vcpus_destroy(struct vcpus *vcpus)
+{
+	if (!vcpus->nr)
+		return;
+	set_phase(vcpus, VCPUS_EXIT);
+	for (unsigned int i = 0; i < vcpus->nr; i++) {
+		struct vcpu *vcpu = &vcpus->vcpu[i];
+
+		if (vcpu->started)
+			pthread_join(vcpu->thread, NULL);
+		machine_vcpu_destroy(vcpu->machine);
+		if (vcpu->run)
+			munmap(vcpu->run, (size_t)vcpus->kvm->vcpu_run_size);
+		if (vcpu->fd >= 0)
+			close(vcpu->fd);
+	}
+	pthread_cond_destroy(&vcpus->changed);
+	pthread_mutex_destroy(&vcpus->lock);
+	vcpus->nr = 0;
+}
+
+void vcpus_hold_self(struct vcpus *vcpus)
+{
+	pthread_mutex_lock(&vcpus->lock);
+	if (vcpus->phase == VCPUS_RUN)
+		vcpus->phase = VCPUS_HOLD;
+	pthread_mutex_unlock(&vcpus->lock);
+}
+
+void vcpus_hold(struct vcpus *vcpus)
+{
+	set_phase(vcpus, VCPUS_HOLD);
+	pthread_mutex_lock(&vcpus->lock);
+	while (vcpus->nr_parked < vcpus->nr)
+		pthread_cond_wait(&vcpus->changed, &vcpus->lock);
+	pthread_mutex_unlock(&vcpus->lock);
+}
+
+int vcpus_reset(struct vcpus *vcpus, struct error *err)
+{
+	for (unsigned int i = 0; i < vcpus->nr; i++) {
+		int ret = machine_vcpu_reset(vcpus->vcpu[i].machine, err);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+void vcpus_run(struct vcpus *vcpus)
+{
+	set_phase(vcpus, VCPUS_RUN);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The vCPUs of a VM and their threads, as one group: they run together and
+ * stop together.
+ *
+ * Threads: all functions but vcpus_hold_self() from the VM's lifecycle thread
+ * (or its owner, before and after that one lives).
+ */
+#ifndef VMM_VCPU_H
+#define VMM_VCPU_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "vmm/bus.h"
+#include "vmm/kvm.h"
+#include "vmm/machine.h"
+
+enum vcpus_phase {
+	VCPUS_HOLD, /* all threads parked, or on their way */
+	VCPUS_RUN,
+	VCPUS_EXIT, /* threads end */
+};
+
+struct vcpus;
+
+struct vcpu {
+	struct vcpus *group;
+	unsigned int index;
+	int fd;
+	struct kvm_run *run;
+	struct machine_vcpu *machine;
+	pthread_t thread;
+	bool started; /* thread is valid */
+};
+
+/* A vCPU cannot go on: err says why. Called from its thread, once. */
+typedef void (*vcpus_failed_fn)(void *opaque, const struct error *err);
+
+struct vcpus {
+	struct kvm *kvm;
+	const struct bus *mmio;
+	vcpus_failed_fn failed;
+	void *opaque;
+	unsigned int nr;
+	struct vcpu vcpu[VM_MAX_CPUS];
+
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t changed;
+	_Atomic enum vcpus_phase phase; /* read without the lock in the loop */
+	unsigned int nr_parked;
+};
+
+/* Make nr vCPUs and their threads, held. */
+int vcpus_create(struct vcpus *vcpus, struct kvm *kvm, struct machine *machine,
+		 const struct bus *mmio, unsigned int nr,
+		 vcpus_failed_fn failed, void *opaque, struct error *err);
+
+/* Ends the threads and frees everything; vcpus_create() may have failed. */
+void vcpus_destroy(struct vcpus *vcpus);
+
+/* Stop all; returns when none is inside the guest or in a device of ours. */
+void vcpus_hold(struct vcpus *vcpus);
+
+/* Called by a vCPU thread from inside an exit: no vCPU enters the guest again
+ * until vcpus_run(). Does not wait. */
+void vcpus_hold_self(struct vcpus *vcpus);
+
+/* Power-on state for all; they are held. */
+int vcpus_reset(struct vcpus *vcpus, struct error *err);
+
+void vcpus_run(struct vcpus *vcpus);
+
+#endif

@@ -1,0 +1,578 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The life of a VM.
+ *
+ * The lifecycle thread alone stops and starts vCPUs. Whoever wants a reset or
+ * the end (a guest that writes to the reset register, an API call, a vCPU that
+ * failed) leaves a wish under the lock and wakes it; so a wish can come from
+ * any thread, a vCPU's included, and wishes never overtake one another.
+ *
+ * Locks: vm->lock guards the wishes and the state, and is never held across
+ * I/O or a call into a device.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "console.h"
+#include "elastic.h"
+#include "guest_memory.h"
+#include "kvm.h"
+#include "machine.h"
+#include "pci.h"
+#include "vcpu.h"
+#include "vmm.h"
+#include "x86/boot.h"
+
+#define BOOT_ALIGN (2ULL << 20)
+
+struct vm {
+	char name[VM_NAME_MAX];
+	uint64_t boot_bytes;
+	uint64_t created_ms;
+
+	/* Parts, in the order in which they are made. */
+	struct boot_source source;
+	char *kernel_path, *initrd_path, *cmdline;
+	struct kvm kvm;
+	struct machine_plan plan;
+	struct hostmem boot_mem;
+	struct guest_memory memory;
+	struct bus mmio;
+	struct pci_bus pci;
+	struct console *console;
+	struct machine *machine;
+	unsigned int nr_elastic;
+	struct elastic *elastic[VM_MAX_ELASTIC];
+	unsigned int nr_cpus;
+	struct vcpus vcpus;
+	pthread_t lifecycle;
+	bool lifecycle_started;
+	int end_fd;
+
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t wish;
+	bool want_reset;
+	enum vm_end want_end;
+	bool button_pressed;
+	enum vm_state state;
+	enum vm_end end;
+	struct error end_error;
+	unsigned int nr_reboots;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* ---- Wishes ------------------------------------------------------------ */
+
+/* The first reason to end counts. */
+static void wish_end(struct vm *vm, enum vm_end end, const struct error *err)
+{
+	pthread_mutex_lock(&vm->lock);
+	if (vm->want_end == VM_END_NONE) {
+		vm->want_end = end;
+		if (err)
+			vm->end_error = *err;
+	}
+	pthread_cond_signal(&vm->wish);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static void wish_reset(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->want_reset = true;
+	pthread_cond_signal(&vm->wish);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* From a vCPU thread: it must not run on into what follows the write. */
+static void guest_reset(void *opaque)
+{
+	struct vm *vm = opaque;
+
+	vcpus_hold_self(&vm->vcpus);
+	wish_reset(vm);
+}
+
+static void guest_poweroff(void *opaque)
+{
+	struct vm *vm = opaque;
+
+	vcpus_hold_self(&vm->vcpus);
+	wish_end(vm, VM_END_POWEROFF, NULL);
+}
+
+static const struct machine_ops vm_machine_ops = {
+	.reset = guest_reset,
+	.poweroff = guest_poweroff,
+};
+
+static void vcpu_failed(void *opaque, const struct error *err)
+{
+	wish_end(opaque, VM_END_ERROR, err);
+}
+
+static void console_irq(void *opaque, bool level)
+{
+	struct vm *vm = opaque;
+
+	/* The UART is made before the machine, and quiet until it is. */
+	if (vm->machine)
+		machine_serial_irq(vm->machine, level);
+}
+
+static void console_escape(void *opaque)
+{
+	wish_end(opaque, VM_END_STOPPED, NULL);
+}
+
+static const struct console_ops vm_console_ops = {
+	.irq = console_irq,
+	.escape = console_escape,
+};
+
+/* ---- Lifecycle --------------------------------------------------------- */
+
+/* Load and start. Boot memory reads as zero, vCPUs are held. */
+static int start_guest(struct vm *vm, struct error *err)
+{
+	int ret = machine_boot(vm->machine, &vm->source, err);
+
+	if (ret)
+		return ret;
+	pci_assign(&vm->pci);
+	ret = vcpus_reset(&vm->vcpus, err);
+	if (ret)
+		return ret;
+	vcpus_run(&vm->vcpus);
+	return 0;
+}
+
+static int reset_guest(struct vm *vm, struct error *err)
+{
+	int ret;
+
+	vcpus_hold(&vm->vcpus);
+	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
+		ret = elastic_reset(vm->elastic[i], err);
+		if (ret)
+			return ret;
+	}
+	ret = hostmem_discard(&vm->boot_mem, 0, vm->boot_mem.size);
+	if (ret)
+		return error_set_errno(err, ret, "cannot clear boot memory");
+	return start_guest(vm, err);
+}
+
+static void set_ended(struct vm *vm)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&vm->lock);
+	vm->state = VM_ENDED;
+	vm->end = vm->want_end;
+	pthread_mutex_unlock(&vm->lock);
+	(void)!write(vm->end_fd, &one, sizeof(one));
+}
+
+static void *lifecycle_thread(void *arg)
+{
+	struct vm *vm = arg;
+	struct error err;
+
+	for (;;) {
+		pthread_mutex_lock(&vm->lock);
+		while (!vm->want_reset && vm->want_end == VM_END_NONE)
+			pthread_cond_wait(&vm->wish, &vm->lock);
+		if (vm->want_end != VM_END_NONE) {
+			pthread_mutex_unlock(&vm->lock);
+			break;
+		}
+		vm->want_reset = false;
+		vm->state = VM_REBOOTING;
+		vm->button_pressed = false;
+		pthread_mutex_unlock(&vm->lock);
+
+		if (reset_guest(vm, &err))
+			wish_end(vm, VM_END_ERROR, &err);
+
+		pthread_mutex_lock(&vm->lock);
+		vm->nr_reboots++;
+		vm->state = vm->button_pressed ? VM_STOPPING : VM_RUNNING;
+		pthread_mutex_unlock(&vm->lock);
+	}
+	vcpus_hold(&vm->vcpus);
+	set_ended(vm);
+	return NULL;
+}
+
+/* ---- Making and unmaking ----------------------------------------------- */
+
+static int open_file(const char *path, const char *what, struct error *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set_errno(err, -errno, "cannot open %s '%s'", what,
+				       path);
+	return fd;
+}
+
+static int open_source(struct vm *vm, const struct vm_config *config,
+		       struct error *err)
+{
+	vm->kernel_path = strdup(config->kernel_path);
+	vm->initrd_path =
+		strdup(config->initrd_path ? config->initrd_path : "");
+	vm->cmdline = strdup(config->cmdline ? config->cmdline : "");
+	if (!vm->kernel_path || !vm->initrd_path || !vm->cmdline)
+		return error_set(err, -ENOMEM, "no memory for the config");
+	vm->source.kernel_path = vm->kernel_path;
+	vm->source.initrd_path = vm->initrd_path;
+	vm->source.cmdline = vm->cmdline;
+	vm->source.kernel_fd = open_file(vm->kernel_path, "kernel", err);
+	if (vm->source.kernel_fd < 0)
+		return vm->source.kernel_fd;
+	if (config->initrd_path) {
+		vm->source.initrd_fd =
+			open_file(vm->initrd_path, "initrd", err);
+		if (vm->source.initrd_fd < 0)
+			return vm->source.initrd_fd;
+	}
+	return boot_check(&vm->source, err);
+}
+
+static int make_boot_memory(struct vm *vm, struct error *err)
+{
+	uint64_t offset = 0;
+	int ret = hostmem_create(&vm->boot_mem, "bellows-boot", vm->boot_bytes,
+				 BOOT_ALIGN, err);
+
+	for (unsigned int i = 0; i < vm->plan.nr_boot && !ret; i++) {
+		const struct machine_range *range = &vm->plan.boot[i];
+		const struct guest_region region = {
+			.gpa = range->start,
+			.size = range->size,
+			.mem = &vm->boot_mem,
+			.offset = offset,
+			.boot = true,
+		};
+
+		guest_memory_add(&vm->memory, &region);
+		ret = kvm_add_memory(&vm->kvm, range->start, range->size,
+				     vm->boot_mem.base + offset, err);
+		offset += range->size;
+	}
+	return ret;
+}
+
+static int make_elastic(struct vm *vm, const struct vm_config *config,
+			struct error *err)
+{
+	struct elastic_place place = {
+		.kvm = &vm->kvm,
+		.pci = &vm->pci,
+		.memory = &vm->memory,
+		.addr = vm->plan.elastic_start,
+		.first_msi_gsi = vm->plan.first_msi_gsi,
+		.prealloc = config->prealloc,
+	};
+	int ret;
+
+	for (unsigned int i = 0; i < config->nr_elastic; i++) {
+		struct vm_elastic_config device = config->elastic[i];
+		uint64_t align = device.block_bytes > vm->plan.elastic_align
+					 ? device.block_bytes
+					 : vm->plan.elastic_align;
+
+		if (!device.id[0])
+			snprintf(device.id, sizeof(device.id), "em%u", i);
+		place.addr = (place.addr + align - 1) & ~(align - 1);
+		if (place.addr >= vm->plan.address_end ||
+		    device.max_bytes > vm->plan.address_end - place.addr)
+			return error_set(
+				err, -ERANGE,
+				"elastic device '%s' with max=%lluM does not "
+				"fit into the address space of the guest, "
+				"which ends at %lluG on this host",
+				device.id,
+				(unsigned long long)(device.max_bytes >> 20),
+				(unsigned long long)(vm->plan.address_end >>
+						     30));
+		ret = elastic_create(&vm->elastic[i], &device, &place, err);
+		if (ret)
+			return ret;
+		vm->nr_elastic++;
+		place.addr += device.max_bytes;
+	}
+	return 0;
+}
+
+static int make_platform(struct vm *vm, const struct vm_config *config,
+			 struct error *err)
+{
+	struct machine_config machine = {
+		.kvm = &vm->kvm,
+		.memory = &vm->memory,
+		.pci = &vm->pci,
+		.mmio = &vm->mmio,
+		.nr_cpus = config->nr_cpus,
+		.ops = &vm_machine_ops,
+		.opaque = vm,
+	};
+	int ret =
+		console_create(&vm->console, config->console,
+			       config->console_path, &vm_console_ops, vm, err);
+
+	if (ret)
+		return ret;
+	machine.serial = console_serial(vm->console);
+	return machine_create(&vm->machine, &machine, err);
+}
+
+static int start_threads(struct vm *vm, struct error *err)
+{
+	int ret;
+
+	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
+		ret = elastic_start(vm->elastic[i], err);
+		if (ret)
+			return ret;
+	}
+	ret = vcpus_create(&vm->vcpus, &vm->kvm, vm->machine, &vm->mmio,
+			   vm->nr_cpus, vcpu_failed, vm, err);
+	if (ret)
+		return ret;
+	ret = start_guest(vm, err);
+	if (ret)
+		return ret;
+	ret = -pthread_create(&vm->lifecycle, NULL, lifecycle_thread, vm);
+	if (ret)
+		return error_set_errno(err, ret, "no thread for the VM");
+	pthread_setname_np(vm->lifecycle, "lifecycle");
+	vm->lifecycle_started = true;
+	return 0;
+}
+
+static struct vm *vm_alloc(const struct vm_config *config)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm)
+		return NULL;
+	memcpy(vm->name, config->name, sizeof(vm->name));
+	vm->boot_bytes = config->memory_bytes;
+	vm->nr_cpus = config->nr_cpus;
+	vm->created_ms = now_ms();
+	vm->source.kernel_fd = vm->source.initrd_fd = -1;
+	vm->kvm.sys_fd = vm->kvm.vm_fd = -1;
+	vm->boot_mem.fd = -1;
+	vm->end_fd = -1;
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_cond_init(&vm->wish, NULL);
+	return vm;
+}
+
+int vm_create(const struct vm_config *config, struct vm **out,
+	      struct error *err)
+{
+	struct vm *vm;
+	int ret = vm_config_check(config, err);
+
+	if (ret)
+		return ret;
+	vm = vm_alloc(config);
+	if (!vm)
+		return error_set(err, -ENOMEM, "no memory for a VM");
+	/* A console or a client that goes away is no reason to die. */
+	signal(SIGPIPE, SIG_IGN);
+
+	ret = open_source(vm, config, err);
+	if (ret)
+		goto fail;
+	vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->end_fd < 0) {
+		ret = error_set_errno(err, -errno, "no eventfd");
+		goto fail;
+	}
+	ret = kvm_create(&vm->kvm, err);
+	if (ret)
+		goto fail;
+	ret = machine_plan(&vm->kvm, vm->boot_bytes, &vm->plan, err);
+	if (ret)
+		goto fail;
+	pci_init(&vm->pci, &vm->mmio, &vm->plan.pci_mmio);
+	ret = make_boot_memory(vm, err);
+	if (!ret)
+		ret = make_platform(vm, config, err);
+	if (!ret)
+		ret = make_elastic(vm, config, err);
+	if (!ret)
+		ret = start_threads(vm, err);
+	if (ret)
+		goto fail;
+	*out = vm;
+	return 0;
+fail:
+	vm_destroy(vm);
+	return ret;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	if (vm->lifecycle_started) {
+		wish_end(vm, VM_END_STOPPED, NULL);
+		pthread_join(vm->lifecycle, NULL);
+	}
+	vcpus_destroy(&vm->vcpus);
+	for (unsigned int i = 0; i < vm->nr_elastic; i++)
+		elastic_destroy(vm->elastic[i]);
+	/* The UART may still raise its line: the machine goes after it. */
+	console_destroy(vm->console);
+	machine_destroy(vm->machine);
+	pci_finish(&vm->pci);
+	kvm_destroy(&vm->kvm);
+	hostmem_destroy(&vm->boot_mem);
+	if (vm->end_fd >= 0)
+		close(vm->end_fd);
+	if (vm->source.kernel_fd >= 0)
+		close(vm->source.kernel_fd);
+	if (vm->source.initrd_fd >= 0)
+		close(vm->source.initrd_fd);
+	free(vm->kernel_path);
+	free(vm->initrd_path);
+	free(vm->cmdline);
+	pthread_cond_destroy(&vm->wish);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm);
+}
+
+/* ---- Control ----------------------------------------------------------- */
+
+int vm_end_fd(const struct vm *vm)
+{
+	return vm->end_fd;
+}
+
+enum vm_end vm_end_reason(const struct vm *vm, struct error *err)
+{
+	struct vm *locked = (struct vm *)(uintptr_t)vm;
+	enum vm_end end;
+
+	pthread_mutex_lock(&locked->lock);
+	end = vm->end;
+	if (end == VM_END_ERROR && err)
+		*err = vm->end_error;
+	pthread_mutex_unlock(&locked->lock);
+	return end;
+}
+
+void vm_get_status(struct vm *vm, struct vm_status *status)
+{
+	int64_t resident = hostmem_resident(&vm->boot_mem);
+
+	memset(status, 0, sizeof(*status));
+	memcpy(status->name, vm->name, sizeof(status->name));
+	status->pid = getpid();
+	status->nr_cpus = vm->nr_cpus;
+	status->boot_bytes = vm->boot_bytes;
+	status->boot_resident_bytes = resident > 0 ? (uint64_t)resident : 0;
+	status->resident_bytes = status->boot_resident_bytes;
+	status->uptime_ms = now_ms() - vm->created_ms;
+	status->nr_elastic = vm->nr_elastic;
+	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
+		elastic_get_status(vm->elastic[i], &status->elastic[i]);
+		status->resident_bytes += status->elastic[i].resident_bytes;
+	}
+	pthread_mutex_lock(&vm->lock);
+	status->state = vm->state;
+	status->nr_reboots = vm->nr_reboots;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static struct elastic *find_elastic(const struct vm *vm, const char *id)
+{
+	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
+		if (!strcmp(elastic_id(vm->elastic[i]), id))
+			return vm->elastic[i];
+	}
+	return NULL;
+}
+
+int vm_resize(struct vm *vm, const struct vm_resize_target *targets,
+	      unsigned int nr_targets, struct error *err)
+{
+	for (unsigned int i = 0; i < nr_targets; i++) {
+		const struct elastic *elastic = find_elastic(vm, targets[i].id);
+		int ret;
+
+		if (!elastic)
+			return error_set(err, -ENOENT,
+					 "VM '%s' has no elastic device '%s'",
+					 vm->name, targets[i].id);
+		ret = elastic_check_request(elastic, targets[i].requested_bytes,
+					    err);
+		if (ret)
+			return ret;
+	}
+	for (unsigned int i = 0; i < nr_targets; i++)
+		elastic_request(find_elastic(vm, targets[i].id),
+				targets[i].requested_bytes);
+	return 0;
+}
+
+static int check_alive(struct vm *vm, struct error *err)
+{
+	bool ended;
+
+	pthread_mutex_lock(&vm->lock);
+	ended = vm->state == VM_ENDED;
+	pthread_mutex_unlock(&vm->lock);
+	return ended ? error_set(err, -ESRCH, "VM '%s' has ended", vm->name)
+		     : 0;
+}
+
+int vm_reboot(struct vm *vm, struct error *err)
+{
+	int ret = check_alive(vm, err);
+
+	if (!ret)
+		wish_reset(vm);
+	return ret;
+}
+
+int vm_stop(struct vm *vm, bool force, struct error *err)
+{
+	int ret = check_alive(vm, err);
+
+	if (ret)
+		return ret;
+	if (force) {
+		wish_end(vm, VM_END_STOPPED, NULL);
+		return 0;
+	}
+	pthread_mutex_lock(&vm->lock);
+	vm->button_pressed = true;
+	if (vm->state == VM_RUNNING)
+		vm->state = VM_STOPPING;
+	pthread_mutex_unlock(&vm->lock);
+	machine_power_button(vm->machine);
+	return 0;
+}
