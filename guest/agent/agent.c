@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * /init of the test guest. It says that it runs, loads the stock kernel's
+ * modules, and then answers commands on the console:
+ *
+ *     SEQ COMMAND [ARGUMENTS]        in, one line
+ *     @SEQ TEXT                      out, any number of lines
+ *     @SEQ END RC                    out, the last: 0 or an errno value
+ *
+ * The kernel's own messages go to the same console; the prefix tells the two
+ * apart. Parameters on the kernel command line:
+ *
+ *     agent.online=movable|kernel|off  what becomes of memory that is added
+ *     agent.nodriver                   do not load virtio_mem
+ *     agent.nobutton                   ignore the power button
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/input.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "agent.h"
+
+#define AUTO_ONLINE "/sys/devices/system/memory/auto_online_blocks"
+#define MEMORY_DIR  "/sys/devices/system/memory"
+#define DRIVER_FILE "virtio_mem.ko"
+#define MAX_BUTTONS 4
+
+struct agent {
+	char cmdline[2048];
+	char line[1024]; /* input so far */
+	size_t line_len;
+	const char *seq; /* of the command being answered */
+	struct load loads[LOAD_MAX];
+	int buttons[MAX_BUTTONS];
+	unsigned int nr_buttons;
+	char buf[65536];
+};
+
+/* One line of an answer, written at once so that the kernel's messages come
+ * before or after it. */
+static void reply(struct agent *agent, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void reply(struct agent *agent, const char *fmt, ...)
+{
+	char text[1200];
+	int len = snprintf(text, sizeof(text), "@%s ", agent->seq);
+	va_list args;
+
+	va_start(args, fmt);
+	len += vsnprintf(text + len, sizeof(text) - (size_t)len - 2, fmt, args);
+	va_end(args);
+	if (len > (int)sizeof(text) - 2)
+		len = (int)sizeof(text) - 2;
+	text[len++] = '\n';
+	for (int done = 0; done < len;) {
+		ssize_t put = write(1, text + done, (size_t)(len - done));
+
+		if (put < 0 && errno != EINTR && errno != EAGAIN)
+			return;
+		done += put > 0 ? (int)put : 0;
+	}
+}
+
+/* True if word stands on the kernel command line. */
+static bool has_parameter(const struct agent *agent, const char *word)
+{
+	const char *at = agent->cmdline;
+	size_t len = strlen(word);
+
+	while ((at = strstr(at, word)) != NULL) {
+		bool starts = at == agent->cmdline || at[-1] == ' ';
+
+		if (starts && (at[len] == '\0' || strchr(" \n", at[len])))
+			return true;
+		at += len;
+	}
+	return false;
+}
+
+/* Load all modules that the image lists, in their order. */
+static void load_modules(struct agent *agent)
+{
+	char list[2048];
+	char *save = NULL;
+
+	if (read_text("/modules/order", list, sizeof(list)) < 0)
+		return;
+	for (char *file = strtok_r(list, "\n", &save); file;
+	     file = strtok_r(NULL, "\n", &save)) {
+		int code;
+
+		if (!strcmp(file, DRIVER_FILE) &&
+		    has_parameter(agent, "agent.nodriver"))
+			continue;
+		code = module_insert(file);
+		if (code < 0 && code != -EEXIST)
+			printf("BELLOWS-ERROR %s: %s\n", file, strerror(-code));
+	}
+}
+
+static int set_online_policy(const char *policy)
+{
+	if (!strcmp(policy, "kernel"))
+		return write_text(AUTO_ONLINE, "online_kernel");
+	if (!strcmp(policy, "off"))
+		return write_text(AUTO_ONLINE, "offline");
+	if (!strcmp(policy, "movable"))
+		return write_text(AUTO_ONLINE, "online_movable");
+	return -EINVAL;
+}
+
+/* Open the input devices that have a power key. */
+static void open_buttons(struct agent *agent)
+{
+	if (has_parameter(agent, "agent.nobutton"))
+		return;
+	for (int i = 0; i < 8 && agent->nr_buttons < MAX_BUTTONS; i++) {
+		unsigned char keys[KEY_MAX / 8 + 1] = {0};
+		char path[32];
+		int fd;
+
+		snprintf(path, sizeof(path), "/dev/input/event%d", i);
+		fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (ioctl(fd, (int)EVIOCGBIT(EV_KEY, sizeof(keys)), keys) > 0 &&
+		    keys[KEY_POWER / 8] & (1 << KEY_POWER % 8))
+			agent->buttons[agent->nr_buttons++] = fd;
+		else
+			close(fd);
+	}
+}
+
+static void power_off(void)
+{
+	sync();
+	reboot(RB_POWER_OFF);
+}
+
+/* ---- Commands ----------------------------------------------------------- */
+
+/* Each takes the arguments as one string and returns 0 or a negative errno
+ * value. */
+typedef int command_fn(struct agent *agent, char *args);
+
+static int cmd_ping(struct agent *agent, char *args)
+{
+	reply(agent, "pong%s%s", *args ? " " : "", args);
+	return 0;
+}
+
+/* Lines of a file, those with a word in them if it is not NULL. */
+static int reply_file(struct agent *agent, const char *path, const char *word)
+{
+	ssize_t got = read_text(path, agent->buf, sizeof(agent->buf));
+	char *save = NULL;
+
+	if (got < 0)
+		return (int)got;
+	for (char *line = strtok_r(agent->buf, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		if (!word || strstr(line, word))
+			reply(agent, "%s", line);
+	}
+	return 0;
+}
+
+/* The four lines of /proc/meminfo that matter here, in one. */
+static int cmd_meminfo(struct agent *agent, char *args)
+{
+	static const char *const keys[] = {"MemTotal", "MemFree",
+					   "MemAvailable"};
+	char text[256] = "";
+	size_t len = 0;
+	ssize_t got =
+		read_text("/proc/meminfo", agent->buf, sizeof(agent->buf));
+
+	if (got < 0)
+		return (int)got;
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		const char *at = strstr(agent->buf, keys[i]);
+
+		if (!at)
+			return -ENOENT;
+		len += (size_t)snprintf(
+			text + len, sizeof(text) - len, "%s=%llu ", keys[i],
+			strtoull(at + strlen(keys[i]) + 1, NULL, 10));
+	}
+	reply(agent, "%s", text);
+	return 0;
+}
+
+static int cmd_iomem(struct agent *agent, char *args)
+{
+	return reply_file(agent, "/proc/iomem", *args ? args : NULL);
+}
+
+static int cmd_cat(struct agent *agent, char *args)
+{
+	return reply_file(agent, args, NULL);
+}
+
+/* Memory blocks by state: what was added, and what of it is online. */
+static int cmd_blocks(struct agent *agent, char *args)
+{
+	unsigned int nr_online = 0, nr_offline = 0;
+	DIR *dir = opendir(MEMORY_DIR);
+	struct dirent *entry;
+
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir)) != NULL) {
+		char path[320], state[32];
+
+		if (strncmp(entry->d_name, "memory", 6))
+			continue;
+		snprintf(path, sizeof(path), MEMORY_DIR "/%s/state",
+			 entry->d_name);
+		if (read_text(path, state, sizeof(state)) < 0)
+			continue;
+		if (!strncmp(state, "online", 6))
+			nr_online++;
+		else
+			nr_offline++;
+		if (!strcmp(args, "online") && !strncmp(state, "offline", 7))
+			write_text(path, "online_movable");
+	}
+	closedir(dir);
+	reply(agent, "online=%u offline=%u", nr_online, nr_offline);
+	return 0;
+}
+
+static int cmd_online(struct agent *agent, char *args)
+{
+	return set_online_policy(args);
+}
+
+static int cmd_insmod(struct agent *agent, char *args)
+{
+	return module_insert(args);
+}
+
+static int cmd_rmmod(struct agent *agent, char *args)
+{
+	return module_remove(args);
+}
+
+static int load_command_start(struct agent *agent, char *args)
+{
+	char *rest;
+	unsigned long long size = strtoull(args, &rest, 10);
+
+	while (*rest == ' ')
+		rest++;
+	if (strcmp(rest, "random") && strcmp(rest, "seq"))
+		return -EINVAL;
+	for (int i = 0; i < LOAD_MAX; i++) {
+		if (!agent->loads[i].pid)
+			return load_start(&agent->loads[i], size,
+					  !strcmp(rest, "random"));
+	}
+	return -EBUSY;
+}
+
+/* load SIZE_MIB random|seq; load stop; load (tells of the workers) */
+static int cmd_load(struct agent *agent, char *args)
+{
+	if (*args && strcmp(args, "stop"))
+		return load_command_start(agent, args);
+	for (int i = 0; i < LOAD_MAX; i++) {
+		struct load *load = &agent->loads[i];
+		bool alive = load_alive(load);
+
+		if (!load->pid)
+			continue;
+		reply(agent,
+		      "size_mib=%llu pages=%llu errors=%llu filled=%llu "
+		      "alive=%d signal=%d",
+		      (unsigned long long)load->size_mib,
+		      (unsigned long long)load->stats->pages_done,
+		      (unsigned long long)load->stats->errors,
+		      (unsigned long long)load->stats->filled, alive,
+		      load->end_signal);
+		if (*args)
+			load_stop(load);
+	}
+	return 0;
+}
+
+/* Run a command of the shell and send what it prints. */
+static int cmd_sh(struct agent *agent, char *args)
+{
+	FILE *pipe = popen(args, "re");
+	int status;
+
+	if (!pipe)
+		return -errno;
+	while (fgets(agent->buf, 1000, pipe)) {
+		agent->buf[strcspn(agent->buf, "\n")] = '\0';
+		reply(agent, "%s", agent->buf);
+	}
+	status = pclose(pipe);
+	if (status < 0)
+		return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
+}
+
+static int cmd_poweroff(struct agent *agent, char *args)
+{
+	power_off();
+	return -errno;
+}
+
+static int cmd_reboot(struct agent *agent, char *args)
+{
+	reboot(RB_AUTOBOOT);
+	return -errno;
+}
+
+static const struct command {
+	const char *name;
+	command_fn *run;
+} commands[] = {
+	{"ping", cmd_ping},	{"meminfo", cmd_meminfo},
+	{"iomem", cmd_iomem},	{"cat", cmd_cat},
+	{"blocks", cmd_blocks}, {"online", cmd_online},
+	{"insmod", cmd_insmod}, {"rmmod", cmd_rmmod},
+	{"load", cmd_load},	{"sh", cmd_sh},
+	{"reboot", cmd_reboot}, {"poweroff", cmd_poweroff},
+};
+
+/* ---- The console -------------------------------------------------------- */
+
+static void handle_line(struct agent *agent, char *line)
+{
+	char *save = NULL;
+	char *name, *args;
+	int code = -ENOSYS;
+
+	agent->seq = strtok_r(line, " ", &save);
+	name = agent->seq ? strtok_r(NULL, " ", &save) : NULL;
+	if (!name)
+		return;
+	args = save ? save : name + strlen(name);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (!strcmp(commands[i].name, name))
+			code = commands[i].run(agent, args);
+	}
+	reply(agent, "END %d", -code);
+}
+
+static void handle_input(struct agent *agent)
+{
+	char bytes[256];
+	ssize_t got = read(0, bytes, sizeof(bytes));
+
+	for (ssize_t i = 0; i < got; i++) {
+		if (bytes[i] != '\n' && bytes[i] != '\r') {
+			if (agent->line_len < sizeof(agent->line) - 1)
+				agent->line[agent->line_len++] = bytes[i];
+			continue;
+		}
+		agent->line[agent->line_len] = '\0';
+		agent->line_len = 0;
+		handle_line(agent, agent->line);
+	}
+}
+
+static void handle_button(int fd)
+{
+	struct input_event event;
+
+	while (read(fd, &event, sizeof(event)) == sizeof(event)) {
+		if (event.type == EV_KEY && event.code == KEY_POWER &&
+		    event.value == 1)
+			power_off();
+	}
+}
+
+static void serve(struct agent *agent)
+{
+	struct pollfd fds[1 + MAX_BUTTONS];
+
+	for (;;) {
+		fds[0] = (struct pollfd){.fd = 0, .events = POLLIN};
+		for (unsigned int i = 0; i < agent->nr_buttons; i++)
+			fds[1 + i] = (struct pollfd){
+				.fd = agent->buttons[i],
+				.events = POLLIN,
+			};
+		if (poll(fds, 1 + agent->nr_buttons, -1) < 0)
+			continue;
+		if (fds[0].revents)
+			handle_input(agent);
+		for (unsigned int i = 0; i < agent->nr_buttons; i++) {
+			if (fds[1 + i].revents)
+				handle_button(agent->buttons[i]);
+		}
+	}
+}
+
+/* Bytes as they are, both ways. */
+static void raw_console(void)
+{
+	struct termios mode;
+
+	if (tcgetattr(0, &mode) < 0)
+		return;
+	cfmakeraw(&mode);
+	tcsetattr(0, TCSANOW, &mode);
+}
+
+int main(void)
+{
+	static struct agent agent;
+	struct utsname name;
+
+	uname(&name);
+	dprintf(1, "BELLOWS-INIT %s\n", name.release);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	setenv("PATH", "/bin", 1);
+	signal(SIGPIPE, SIG_IGN);
+	raw_console();
+	mount("proc", "/proc", "proc", 0, NULL);
+	mount("sysfs", "/sys", "sysfs", 0, NULL);
+	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	read_text("/proc/cmdline", agent.cmdline, sizeof(agent.cmdline));
+	if (has_parameter(&agent, "agent.online=kernel"))
+		set_online_policy("kernel");
+	else if (has_parameter(&agent, "agent.online=off"))
+		set_online_policy("off");
+	else
+		set_online_policy("movable");
+	load_modules(&agent);
+	open_buttons(&agent);
+	printf("BELLOWS-READY\n");
+	serve(&agent);
+	return 0;
+}

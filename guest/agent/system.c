@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the agent asks of the guest's kernel: modules and small files. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent.h"
+
+int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t len = (ssize_t)strlen(text);
+	int code = 0;
+
+	if (fd < 0)
+		return -errno;
+	errno = EIO;
+	if (write(fd, text, (size_t)len) != len)
+		code = -errno;
+	close(fd);
+	return code;
+}
+
+ssize_t read_text(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t used = 0;
+
+	if (fd < 0)
+		return -errno;
+	while (used < size - 1) {
+		ssize_t got = read(fd, buf + used, size - 1 - used);
+
+		if (got <= 0)
+			break;
+		used += (size_t)got;
+	}
+	close(fd);
+	buf[used] = '\0';
+	return (ssize_t)used;
+}
+
+int module_insert(const char *file)
+{
+	char path[128];
+	int fd, code = 0;
+
+	snprintf(path, sizeof(path), "/modules/%s", file);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (syscall(SYS_finit_module, fd, "", 0) < 0)
+		code = -errno;
+	close(fd);
+	return code;
+}
+
+int module_remove(const char *name)
+{
+	if (syscall(SYS_delete_module, name, O_NONBLOCK) < 0)
+		return -errno;
+	return 0;
+}
