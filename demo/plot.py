@@ -20,26 +20,23 @@ FONT = ("font-family=\"'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', "
         "sans-serif\"")
 
 
-def nice_ticks(top, count, units=(1, 2, 5)):
-    """Round values from 0 to at least top, about count of them."""
-    if top <= 0:
-        return [0, 1]
-    step = 1
+def time_ticks(span, count):
+    """Round seconds from 0 to span, count of them at most."""
+    step = 0.1
     while True:
-        for unit in units:
-            if top / (step * unit) <= count:
-                size = step * unit
-                last = int(-(-top // size))
-                return [i * size for i in range(last + 1)]
+        for unit in (1, 2, 5):
+            size = step * unit
+            if span / size <= count:
+                return [i * size for i in range(int(span / size) + 1)]
         step *= 10
 
 
-def memory_ticks(top):
-    """Ticks at powers of two of memory."""
+def memory_ticks(low, high):
+    """Ticks at multiples of a power of two, around [low, high]."""
     size = 2 * MIB
-    while top / size > 6:
+    while (high - low) / size > 6:
         size *= 2
-    return [i * size for i in range(int(-(-top // size)) + 1)]
+    return [i * size for i in range(low // size, -(-high // size) + 1)]
 
 
 def memory_label(size):
@@ -51,15 +48,15 @@ def memory_label(size):
 class Panel:
     """One chart of the picture."""
 
-    def __init__(self, top, height, samples, steps, title):
+    def __init__(self, top, height, samples, steps, title, close=False):
         self.top, self.height, self.title = top, height, title
         self.samples, self.steps = samples, steps
         self.t0 = samples[0]["t"]
         self.span = max(samples[-1]["t"] - self.t0, 0.001)
-        peak = max(max(s["requested"], s["plugged"], s["held"])
-                   for s in samples)
-        self.y_ticks = memory_ticks(max(peak * 1.04, 4 * MIB))
-        self.y_max = self.y_ticks[-1]
+        values = [s[key] for s in samples
+                  for key in ("requested", "plugged", "held")]
+        self.y_ticks = memory_ticks(min(values) if close else 0, max(values))
+        self.y_min, self.y_max = self.y_ticks[0], self.y_ticks[-1]
         self.plot_width = WIDTH - LEFT - RIGHT
         self.out = []
 
@@ -67,7 +64,8 @@ class Panel:
         return LEFT + (t - self.t0) / self.span * self.plot_width
 
     def y(self, size):
-        return self.top + self.height * (1 - size / self.y_max)
+        share = (size - self.y_min) / (self.y_max - self.y_min)
+        return self.top + self.height * (1 - share)
 
     def text(self, x, y, what, size=12, anchor="start", colour=GREY,
              extra=""):
@@ -86,15 +84,13 @@ class Panel:
             self.out.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{right}" '
                             f'y2="{y:.1f}" stroke="{GRID}"/>')
             self.text(LEFT - 8, y + 4, memory_label(tick), anchor="end")
-        for tick in nice_ticks(self.span, 10):
+        for tick in time_ticks(self.span, 12):
             x = self.x(self.t0 + tick)
-            if tick > self.span:
-                continue
             self.out.append(
                 f'<line x1="{x:.1f}" y1="{bottom}" x2="{x:.1f}" '
                 f'y2="{bottom + 5}" stroke="{GREY}"/>')
-            self.text(x, bottom + 19, f"{self.t0 + tick:g} s"
-                      if self.t0 == 0 else f"+{tick:g} s", anchor="middle")
+            self.text(x, bottom + 19, f"{'+' if self.t0 else ''}{tick:g} s",
+                      anchor="middle")
         self.out.append(f'<line x1="{LEFT}" y1="{bottom}" x2="{right}" '
                         f'y2="{bottom}" stroke="{GREY}"/>')
 
@@ -114,7 +110,7 @@ class Panel:
 
     def area(self, key, opacity):
         right = self.x(self.samples[-1]["t"])
-        bottom = self.y(0)
+        bottom = self.y(self.y_min)
         self.out.append(
             f'<polygon points="{self.x(self.t0):.1f},{bottom:.1f} '
             f'{self.points(key)} {right:.1f},{bottom:.1f}" '
@@ -152,7 +148,7 @@ def legend(y):
     names = [("requested", "requested by the operator"),
              ("plugged", "plugged in the device"),
              ("held", "held by the host"),
-             ("guest", "the guest's MemTotal, above what it booted with")]
+             ("guest", "added to the guest's MemTotal")]
     for key, name in names:
         if key == "guest":
             out.append(f'<circle cx="{x + 12}" cy="{y - 4}" r="4" '
@@ -179,7 +175,7 @@ def svg(samples, steps, zoom, title, subtitle):
         inside = [s for s in samples if zoom[0] <= s["t"] <= zoom[1]]
         if len(inside) > 1:
             panels.append(Panel(height + 30, 190, inside, steps,
-                                "Its small steps, enlarged"))
+                                "Its small steps, enlarged", close=True))
             height += 30 + 190 + 50
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" '
            f'height="{height}" viewBox="0 0 {WIDTH} {height}">',
@@ -194,9 +190,9 @@ def svg(samples, steps, zoom, title, subtitle):
         out.append(f'<rect x="{x1:.1f}" y="{first.top}" '
                    f'width="{max(x2 - x1, 2):.1f}" height="{first.height}" '
                    'fill="#f4efe2"/>')
-        out.append(f'<text x="{(x1 + x2) / 2:.1f}" y="{first.top + 14}" '
+        out.append(f'<text x="{x1 - 6:.1f}" y="{first.top + 14}" '
                    f'font-size="11" {FONT} fill="{GREY}" '
-                   'text-anchor="middle">enlarged below</text>')
+                   'text-anchor="end">enlarged below</text>')
     for panel in panels:
         out += panel.draw()
     out.append("</svg>")
@@ -208,8 +204,7 @@ def sketch(samples, width=64, height=9):
     columns, rows = width * 2, height * 4
     span = max(samples[-1]["t"], 0.001)
     peak = max(max(s["plugged"], s["requested"]) for s in samples) or 1
-    tops = memory_ticks(peak)
-    y_max = tops[-1]
+    y_max = memory_ticks(0, peak)[-1]
     dots = [[0] * width for _ in range(height)]
     bits = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
