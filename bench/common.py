@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the benches share: two VMMs in turn, medians, and tables."""
+import statistics
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from lib.bellows import BellowsVmm
+from lib.qemu import QemuVmm
+
+KERNEL = "6.1-cloud"
+KINDS = {"bellows": BellowsVmm, "qemu": QemuVmm}
+
+
+def in_turn(runs):
+    """Yield (run, label, class), the two VMMs one after the other; who goes
+    first changes, so that neither has the warmer host."""
+    order = list(KINDS.items())
+    for run in range(runs):
+        for label, kind in order if run % 2 == 0 else reversed(order):
+            yield run, label, kind
+
+
+class Series:
+    """Measured values by row and VMM, and what the ratio should be."""
+
+    def __init__(self, title):
+        self.title = title
+        self.rows = {}
+        self.bounds = {}
+
+    def add(self, row, label, value):
+        self.rows.setdefault(row, {}).setdefault(label, []).append(value)
+
+    def bound(self, row, ratio=None, value=None):
+        """What the row must show: ours over QEMU's, or ours alone."""
+        self.bounds[row] = {"ratio": ratio, "value": value}
+
+    def summary(self):
+        result = []
+        for row, values in self.rows.items():
+            line = {"name": row}
+            for label, samples in values.items():
+                line[label] = {"median": statistics.median(samples),
+                               "min": min(samples), "max": max(samples),
+                               "samples": samples}
+            if "bellows" in line and "qemu" in line:
+                theirs = line["qemu"]["median"]
+                line["ratio"] = (line["bellows"]["median"] / theirs
+                                 if theirs else None)
+            line["met"] = self.met(row, line)
+            result.append(line)
+        return result
+
+    def met(self, row, line):
+        """True, False, or None if nothing was asked of the row."""
+        bound = self.bounds.get(row)
+        if not bound:
+            return None
+        good = True
+        if bound["ratio"] is not None:
+            good = line.get("ratio") is not None and \
+                line["ratio"] <= bound["ratio"]
+        if bound["value"] is not None:
+            good = good and line["bellows"]["median"] <= bound["value"]
+        return good
+
+    def wanted(self, row):
+        bound = self.bounds.get(row)
+        if not bound:
+            return ""
+        words = []
+        if bound["value"] is not None:
+            words.append(f"≤ {bound['value']:g}")
+        if bound["ratio"] is not None:
+            words.append(f"ratio ≤ {bound['ratio']:g}")
+        return ", ".join(words)
+
+    def show(self):
+        def cell(numbers):
+            if not numbers:
+                return ""
+            return (f"{numbers['median']:.2f} ({numbers['min']:.2f} to "
+                    f"{numbers['max']:.2f})")
+
+        print(f"\n{self.title}")
+        print(f"  {'':<34} {'bellows':>24} {'qemu':>24} {'ratio':>6}  asked")
+        for line in self.summary():
+            ratio = line.get("ratio")
+            mark = {None: "", True: " ✓", False: " ✗"}[line["met"]]
+            print(f"  {line['name']:<34} {cell(line.get('bellows')):>24} "
+                  f"{cell(line.get('qemu')):>24} "
+                  f"{'' if ratio is None else f'{ratio:.2f}':>6}  "
+                  f"{self.wanted(line['name'])}{mark}")
+        sys.stdout.flush()
+
+    def as_dict(self):
+        return {"title": self.title, "rows": self.summary()}
+
+
+def progress(text):
+    """One line that says what runs now; on stderr, out of the tables."""
+    print(f"  … {text}", file=sys.stderr, flush=True)
