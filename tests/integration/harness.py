@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Registration and running of the integration tests.
+
+A test is a function that takes one argument, `lab`, and raises if something
+is not as it should be. It is found by its name, `lab/SUBJECT/WHAT`.
+"""
+import os
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.agree import Witness
+from lib.bellows import BellowsVmm, bellows
+from lib.console import GuestError
+from lib.vmm import GIB, MIB, Elastic, Machine, VmmError
+
+KERNELS = ("6.1-cloud", "6.1-generic", "6.12-cloud", "6.12-generic")
+
+TESTS = {}
+
+
+def test(name, **arguments):
+    """Register a function as the test lab/NAME, called with arguments."""
+    def register(function):
+        full = f"lab/{name}"
+        assert full not in TESTS, f"two tests named {full}"
+        TESTS[full] = lambda lab: function(lab, **arguments)
+        return function
+    return register
+
+
+class Failed(Exception):
+    """What a test saw that should not be."""
+
+
+class Skip(Exception):
+    """Why a test cannot run here."""
+
+
+def expect(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+def expect_equal(what, got, wanted):
+    if got != wanted:
+        raise Failed(f"{what}: {got!r}, not {wanted!r}")
+
+
+class Lab:
+    """What one test uses; everything it started ends with it."""
+
+    def __init__(self, kind=BellowsVmm):
+        self.kind = kind
+        self.vmms = []
+        self.scratch = tempfile.TemporaryDirectory(prefix="bellows-test-")
+        self.folder = Path(self.scratch.name)
+
+    def start(self, kernel="6.1-cloud", ready=True, **how):
+        """Start a guest; waits until its agent answers."""
+        extra = {key: how.pop(key) for key in ("name", "console")
+                 if key in how}
+        vmm = self.kind(Machine(kernel=kernel, **how), **extra)
+        self.vmms.append(vmm)
+        vmm.start()
+        if ready:
+            vmm.wait_init()
+            vmm.wait_ready()
+        return vmm
+
+    def guest(self, **how):
+        """Start a guest with one device, em0; returns it and a witness."""
+        size = how.pop("max_bytes", GIB)
+        how.setdefault("elastic", [Elastic(size)])
+        onlines = how.pop("onlines", True)
+        vmm = self.start(**how)
+        return vmm, Witness(vmm, onlines)
+
+    def close(self):
+        for vmm in self.vmms:
+            vmm.close()
+        self.scratch.cleanup()
+
+
+def resize_to(vmm, witness, device, size, timeout=60):
+    """Resize, wait, and see that guest, device and host agree."""
+    vmm.resize(device, size)
+    vmm.wait_plugged(device, size, timeout)
+    try:
+        return witness.check()
+    except VmmError as error:
+        raise Failed(f"{device} at {size // MIB} MiB: {error}") from None
+
+
+def wait_until(what, condition, timeout=20):
+    """Wait until condition() is true; returns its value."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failed(f"not in {timeout} s: {what}")
+        time.sleep(0.05)
+
+
+def check_load(vmm):
+    """The guest's memory workers live and have lost nothing."""
+    rows = vmm.console.ask("load")
+    expect(rows, "no load is running")
+    for row in rows:
+        expect("errors=0 " in row and "alive=1" in row,
+               f"memory load: {row}\n{vmm.console.tail(10)}")
+
+
+def wait_filled(vmm, timeout=90):
+    """Wait until every memory worker has written all its pages."""
+    def filled():
+        rows = vmm.console.ask("load")
+        check_load(vmm)
+        return all("filled=1" in row for row in rows)
+    wait_until("memory load filled its memory", filled, timeout)
+
+
+def power_off(vmm):
+    """The guest powers off; the VMM must end well."""
+    vmm.console.send("0 poweroff\n")
+    expect_equal("exit status after power-off", vmm.wait_end(), 0)
+
+
+def one_line(text):
+    return text.endswith("\n") and text.count("\n") == 1
+
+
+def run_one(name, kind, report):
+    """Run a test and report on it."""
+    lab = Lab(kind)
+    began = time.monotonic()
+    try:
+        TESTS[name](lab)
+    except Skip as reason:
+        report.skip(name, reason)
+        return
+    except (Failed, VmmError, GuestError) as error:
+        where = traceback.extract_tb(error.__traceback__)
+        here = [f for f in where if "integration" in f.filename]
+        at = f" ({Path(here[-1].filename).name}:{here[-1].lineno})" \
+            if here else ""
+        said = "".join(f"\n{vmm.label} said: {vmm.stderr().strip()}"
+                       for vmm in lab.vmms if vmm.stderr().strip())
+        report.fail(name, f"{error}{at}{said}")
+        return
+    except Exception:
+        report.fail(name, traceback.format_exc())
+        return
+    finally:
+        lab.close()
+    report.ok(name, time.monotonic() - began)
+
+
+def processes(name="bellows"):
+    """IDs of the running processes with that command name."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and Path(
+                    f"/proc/{entry}/comm").read_text().strip() == name:
+                found.add(int(entry))
+        except OSError:
+            pass
+    return found

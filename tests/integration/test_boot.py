@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Stock kernels boot, in all shapes of machine, and find their memory."""
+from harness import (GIB, KERNELS, MIB, Elastic, expect, expect_equal,
+                     power_off, resize_to, test)
+from lib.paths import KERNELS as KERNEL_FOLDER
+
+
+def boot(lab, kernel, image):
+    """Boots, is the kernel it should be, grows and shrinks, powers off."""
+    vmm, witness = lab.guest(kernel=kernel, image=image, memory=256 * MIB)
+    release = (KERNEL_FOLDER / kernel / "release").read_text().strip()
+    expect_equal("release", vmm.release, release)
+    resize_to(vmm, witness, "em0", 192 * MIB)
+    rows = vmm.console.ask("iomem virtio_mem")
+    expect(rows, "no virtio_mem memory in the guest's /proc/iomem")
+    resize_to(vmm, witness, "em0", 2 * MIB)
+    resize_to(vmm, witness, "em0", 0)
+    power_off(vmm)
+
+
+for _kernel in KERNELS:
+    for _image, _word in (("vmlinuz", "bzimage"), ("vmlinux", "elf")):
+        test(f"boot/{_kernel}-{_word}", kernel=_kernel, image=_image)(boot)
+
+
+def cpus(lab, kernel, count):
+    """All processors come up, and memory comes and goes with them."""
+    vmm, witness = lab.guest(kernel=kernel, cpus=count)
+    found, = vmm.console.ask("sh grep -c ^processor /proc/cpuinfo")
+    expect_equal("processors", int(found), count)
+    resize_to(vmm, witness, "em0", 512 * MIB)
+    resize_to(vmm, witness, "em0", 0)
+    power_off(vmm)
+
+
+test("boot/cpus-2", kernel="6.12-cloud", count=2)(cpus)
+test("boot/cpus-3", kernel="6.1-generic", count=3)(cpus)
+test("boot/cpus-16", kernel="6.1-cloud", count=16)(cpus)
+
+
+def memory(lab, kernel, size, least, image="vmlinuz"):
+    """Boot memory of that size is there, all but what the kernel takes."""
+    vmm = lab.start(kernel=kernel, memory=size, image=image)
+    total = vmm.mem_total()
+    expect(least <= total < size,
+           f"MemTotal {total // MIB} MiB of {size // MIB} MiB")
+    power_off(vmm)
+
+
+test("boot/memory-64m", kernel="6.1-cloud", size=64 * MIB,
+     least=20 * MIB)(memory)
+test("boot/memory-128m-elf", kernel="6.12-cloud", size=128 * MIB,
+     least=50 * MIB, image="vmlinux")(memory)
+test("boot/memory-to-the-hole", kernel="6.12-generic", size=3 * GIB,
+     least=2816 * MIB)(memory)
+test("boot/memory-over-the-hole", kernel="6.1-cloud", size=5 * GIB,
+     least=4700 * MIB)(memory)
+
+
+@test("boot/memory-odd-and-elastic")
+def memory_odd(lab):
+    """Boot memory that ends inside a memory block, devices above 4 GiB."""
+    vmm, witness = lab.guest(kernel="6.1-cloud", memory=3334 * MIB,
+                             elastic=[Elastic(GIB, id="a"),
+                                      Elastic(GIB, id="b")])
+    resize_to(vmm, witness, "a", GIB)
+    resize_to(vmm, witness, "b", GIB)
+    resize_to(vmm, witness, "a", 0)
+    resize_to(vmm, witness, "b", 0)
+    power_off(vmm)
+
+
+@test("boot/no-elastic-device")
+def no_device(lab):
+    """A machine without elastic memory is a machine."""
+    vmm = lab.start(kernel="6.12-cloud", memory=256 * MIB)
+    expect_equal("devices", vmm.status(), {})
+    expect_equal("ping", vmm.console.ask("ping"), ["pong"])
+    power_off(vmm)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Guests whose driver is absent, late, gone, or held back."""
+from harness import (GIB, MIB, Elastic, check_load, expect, expect_equal,
+                     power_off, resize_to, test, wait_filled)
+from lib.agree import Witness
+
+
+def shortfall(vmm, size, *words, wait=3):
+    """A resize that cannot be reached: exit status 3, and why."""
+    done = vmm.cli("resize", f"em0={size}", "--wait", wait)
+    expect_equal("exit status of resize", done.returncode, 3)
+    said = done.stdout + done.stderr
+    expect(any(word in said.lower() for word in words),
+           f"resize did not say why, one of {words}: {said!r}")
+
+
+@test("driver/absent-then-late")
+def late(lab):
+    """Without a driver nothing is plugged; one that comes late does it."""
+    vmm, witness = lab.guest(cmdline="agent.nodriver")
+    shortfall(vmm, 256 * MIB, "driver")
+    expect_equal("plugged", vmm.status()["em0"]["plugged"], 0)
+    vmm.console.ask("insmod virtio_mem.ko")
+    vmm.wait_plugged("em0", 256 * MIB)
+    witness.check()
+    resize_to(vmm, witness, "em0", 0)
+    power_off(vmm)
+
+
+def unloaded(lab, kernel):
+    """An idle driver can be unloaded, and loaded again."""
+    vmm, witness = lab.guest(kernel=kernel)
+    resize_to(vmm, witness, "em0", 128 * MIB)
+    resize_to(vmm, witness, "em0", 0)
+    for _ in range(3):
+        vmm.console.ask("rmmod virtio_mem")
+        shortfall(vmm, 64 * MIB, "driver", wait=1)
+        vmm.console.ask("insmod virtio_mem.ko")
+        vmm.wait_plugged("em0", 64 * MIB)
+        witness.check()
+        resize_to(vmm, witness, "em0", 0)
+    power_off(vmm)
+
+
+test("driver/unloaded-and-loaded-6.1", kernel="6.1-cloud")(unloaded)
+test("driver/unloaded-and-loaded-6.12", kernel="6.12-generic")(unloaded)
+
+
+@test("driver/unloaded-with-memory-in-use")
+def unloaded_in_use(lab):
+    """A driver that goes while its memory is used leaves that memory to the
+    guest: nothing is lost, and a reboot sets it right."""
+    vmm, witness = lab.guest(memory=256 * MIB)
+    resize_to(vmm, witness, "em0", 512 * MIB)
+    vmm.console.ask("load 400 random")
+    wait_filled(vmm)
+    vmm.console.command("rmmod virtio_mem")
+    check_load(vmm)
+    expect_equal("plugged", vmm.status()["em0"]["plugged"], 512 * MIB)
+    mark = vmm.console.mark()
+    vmm.reset()
+    vmm.wait_ready(since=mark)
+    vmm.wait_plugged("em0", 512 * MIB)
+    witness.check()
+    resize_to(vmm, witness, "em0", 0)
+    power_off(vmm)
+
+
+@test("driver/memory-not-onlined")
+def not_onlined(lab):
+    """Memory that the guest does not bring online is plugged to a point; it
+    counts once it is brought online, and can then be taken back."""
+    vmm, _ = lab.guest(elastic=[Elastic(4 * GIB)], cmdline="agent.online=off",
+                       onlines=False)
+    witness = Witness(vmm)
+    shortfall(vmm, 3 * GIB, "online", wait=5)
+    plugged = vmm.status()["em0"]["plugged"]
+    expect(0 < plugged < 3 * GIB, f"plugged {plugged // MIB} MiB")
+    expect_equal("MemTotal", vmm.mem_total(), witness.base)
+    vmm.console.ask("online movable")
+    vmm.console.ask("blocks online")
+    vmm.wait_plugged("em0", 3 * GIB)
+    witness.check()
+    power_off(vmm)
+
+
+@test("driver/memory-online-for-the-kernel")
+def online_kernel(lab):
+    """Memory in the guest's normal zone counts like any other."""
+    vmm, witness = lab.guest(cmdline="agent.online=kernel")
+    for size in (512, 640, 642):
+        resize_to(vmm, witness, "em0", size * MIB)
+    power_off(vmm)
+
+
+@test("driver/guest-cannot-free")
+def cannot_free(lab):
+    """A guest that uses its memory gives what it can, and keeps the rest."""
+    vmm, witness = lab.guest(memory=256 * MIB, cmdline="init_on_alloc=0")
+    resize_to(vmm, witness, "em0", 512 * MIB)
+    vmm.console.ask("load 520 random")
+    wait_filled(vmm)
+    shortfall(vmm, 0, "free", "unplug", wait=5)
+    plugged = vmm.status()["em0"]["plugged"]
+    expect(0 < plugged <= 512 * MIB, f"plugged {plugged // MIB} MiB")
+    check_load(vmm)
+    vmm.console.ask("load stop")
+    vmm.wait_plugged("em0", 0, timeout=90)
+    witness.check()
+    power_off(vmm)
