@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.agree import Witness
 from lib.bellows import BellowsVmm, bellows
 from lib.console import GuestError
-from lib.vmm import GIB, MIB, Elastic, Machine, VmmError
+from lib.vmm import GIB, KIB, MIB, Elastic, Machine, VmmError
 
 KERNELS = ("6.1-cloud", "6.1-generic", "6.12-cloud", "6.12-generic")
 
@@ -79,6 +79,14 @@ class Lab:
         onlines = how.pop("onlines", True)
         vmm = self.start(**how)
         return vmm, Witness(vmm, onlines)
+
+    def user_folder(self, user):
+        """A folder that belongs to another user, reachable by it."""
+        self.folder.chmod(0o711)
+        folder = self.folder / user.pw_name
+        folder.mkdir()
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        return str(folder)
 
     def close(self):
         for vmm in self.vmms:

@@ -26,6 +26,8 @@ class Console:
         self.partial = b""
         self.ended = False
         self.changed = threading.Condition()
+        self.paused = threading.Event()     # cleared: nothing is read
+        self.paused.set()
         self._write = write
         self._fd = read_fd
         self._sequence = 0
@@ -34,6 +36,7 @@ class Console:
 
     def _read(self):
         while True:
+            self.paused.wait()
             try:
                 got = os.read(self._fd, 65536)
             except OSError:
