@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Where things are in the guest-physical address space and port space of an
- * x86 guest. The ACPI tables (static.asl among them) repeat some of these.
+ * x86 guest. dsdt.asl repeats some of these.
  */
 #ifndef VMM_X86_LAYOUT_H
 #define VMM_X86_LAYOUT_H
