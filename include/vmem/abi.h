@@ -9,9 +9,22 @@
 #ifndef VMEM_ABI_H
 #define VMEM_ABI_H
 
-#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* No <assert.h>: a freestanding compiler need not have it. */
+#ifdef __cplusplus
+#define VMEM_STATIC_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define VMEM_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
+
+/* Neither language needs a hosted header for these two. */
+#ifdef __cplusplus
+#define VMEM_STATIC_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define VMEM_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
 
 /* Virtio device ID (5.15.1) and the one virtqueue (5.15.2). */
 #define VMEM_VIRTIO_ID	   24
@@ -19,9 +32,9 @@
 #define VMEM_NR_QUEUES	   1
 
 /* Feature bits (5.15.3). */
-#define VMEM_F_ACPI_PXM		    0
+#define VMEM_F_ACPI_PXM		      0
 #define VMEM_F_UNPLUGGED_INACCESSIBLE 1
-#define VMEM_F_PERSISTENT_SUSPEND   2
+#define VMEM_F_PERSISTENT_SUSPEND     2
 
 /* Device configuration layout (5.15.4). Read-only for the driver. */
 struct vmem_config {
@@ -35,13 +48,15 @@ struct vmem_config {
 	uint64_t requested_size;     /* what the driver shall reach */
 };
 
-static_assert(sizeof(struct vmem_config) == 56, "5.15.4");
-static_assert(offsetof(struct vmem_config, node_id) == 8, "5.15.4");
-static_assert(offsetof(struct vmem_config, addr) == 16, "5.15.4");
-static_assert(offsetof(struct vmem_config, region_size) == 24, "5.15.4");
-static_assert(offsetof(struct vmem_config, usable_region_size) == 32, "5.15.4");
-static_assert(offsetof(struct vmem_config, plugged_size) == 40, "5.15.4");
-static_assert(offsetof(struct vmem_config, requested_size) == 48, "5.15.4");
+VMEM_STATIC_ASSERT(sizeof(struct vmem_config) == 56, "5.15.4");
+VMEM_STATIC_ASSERT(offsetof(struct vmem_config, node_id) == 8, "5.15.4");
+VMEM_STATIC_ASSERT(offsetof(struct vmem_config, addr) == 16, "5.15.4");
+VMEM_STATIC_ASSERT(offsetof(struct vmem_config, region_size) == 24, "5.15.4");
+VMEM_STATIC_ASSERT(offsetof(struct vmem_config, usable_region_size) == 32,
+		   "5.15.4");
+VMEM_STATIC_ASSERT(offsetof(struct vmem_config, plugged_size) == 40, "5.15.4");
+VMEM_STATIC_ASSERT(offsetof(struct vmem_config, requested_size) == 48,
+		   "5.15.4");
 
 /* Request types (5.15.6). */
 enum vmem_request_type {
@@ -60,9 +75,9 @@ struct vmem_request {
 	uint16_t padding2[3];
 };
 
-static_assert(sizeof(struct vmem_request) == 24, "5.15.6");
-static_assert(offsetof(struct vmem_request, addr) == 8, "5.15.6");
-static_assert(offsetof(struct vmem_request, nr_blocks) == 16, "5.15.6");
+VMEM_STATIC_ASSERT(sizeof(struct vmem_request) == 24, "5.15.6");
+VMEM_STATIC_ASSERT(offsetof(struct vmem_request, addr) == 8, "5.15.6");
+VMEM_STATIC_ASSERT(offsetof(struct vmem_request, nr_blocks) == 16, "5.15.6");
 
 /* Response types (5.15.6). */
 enum vmem_response_type {
@@ -86,7 +101,7 @@ struct vmem_response {
 	uint16_t state;
 };
 
-static_assert(sizeof(struct vmem_response) == 10, "5.15.6");
-static_assert(offsetof(struct vmem_response, state) == 8, "5.15.6");
+VMEM_STATIC_ASSERT(sizeof(struct vmem_response) == 10, "5.15.6");
+VMEM_STATIC_ASSERT(offsetof(struct vmem_response, state) == 8, "5.15.6");
 
 #endif
