@@ -19,13 +19,6 @@
 #define VMEM_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
 #endif
 
-/* Neither language needs a hosted header for these two. */
-#ifdef __cplusplus
-#define VMEM_STATIC_ASSERT(condition, text) static_assert(condition, text)
-#else
-#define VMEM_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
-#endif
-
 /* Virtio device ID (5.15.1) and the one virtqueue (5.15.2). */
 #define VMEM_VIRTIO_ID	   24
 #define VMEM_QUEUE_REQUEST 0
