@@ -21,7 +21,6 @@
 #include <vmem/device.h>
 
 #include "block_set.h"
-#include "error_codes.h"
 
 #define MIB		   (UINT64_C(1) << 20)
 #define DEFAULT_BLOCK_SIZE (2 * MIB)

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How much memory the host could still commit. */
+#ifndef HOST_AVAILABLE_H
+#define HOST_AVAILABLE_H
+
+#include <stdint.h>
+
+/*
+ * Bytes that could be committed now without driving the host, or the control
+ * group that we are in, out of memory: what the kernel estimates to be
+ * available, less a reserve. UINT64_MAX where the kernel does not say. Any
+ * thread.
+ */
+uint64_t host_available(void);
+
+#endif
