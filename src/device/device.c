@@ -286,14 +286,14 @@ static int unplug_everything(struct vmem_device *dev)
 
 int vmem_device_system_reset(struct vmem_device *dev)
 {
-	uint64_t usable_before;
+	uint64_t usable_before = dev->usable_region_size;
 	int ret;
 
 	dev->accepted_features = 0;
 	ret = unplug_everything(dev);
-	if (ret != 0)
-		return ret;
-	return 0;
+	if (ret == 0 && dev->usable_region_size != usable_before)
+		notify(dev);
+	return ret;
 }
 
 int vmem_device_set_requested_size(struct vmem_device *dev, uint64_t size)
