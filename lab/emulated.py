@@ -78,7 +78,7 @@ class Host:
         return [
             emulator.program, *emulator.options,
             "-nodefaults", "-no-user-config", "-display", "none",
-            "-machine", "q35,accel=tcg,smm=off,sata=off,smbus=off,usb=off",
+            "-machine", "q35,smm=off,sata=off,smbus=off,usb=off",
             "-accel", "tcg,thread=multi,tb-size=512",
             "-cpu", "max", "-smp", str(self.args.cpus),
             *self.memory_options(),
