@@ -39,7 +39,6 @@ struct vmem_device {
 	uint64_t accepted_features;
 	uint64_t requested_size;
 	uint64_t usable_region_size;
-	uint32_t generation;	  /* goes up with each change a driver can see */
 	struct block_set plugged; /* its words stand behind the struct */
 	uint64_t words[];
 };
@@ -218,11 +217,6 @@ void vmem_device_config_read(const struct vmem_device *dev, size_t offset,
 	memcpy(buf, bytes + offset, len);
 }
 
-uint32_t vmem_device_config_generation(const struct vmem_device *dev)
-{
-	return dev->generation;
-}
-
 /* ---- Features and resets ----------------------------------------------- */
 
 uint64_t vmem_device_features(const struct vmem_device *dev)
@@ -280,7 +274,6 @@ static int unplug_everything(struct vmem_device *dev)
 	}
 	/* requested_size as it is now: the VMM may have changed it. */
 	dev->usable_region_size = usable_for(dev, dev->requested_size);
-	dev->generation++;
 	return 0;
 }
 
@@ -310,7 +303,6 @@ int vmem_device_set_requested_size(struct vmem_device *dev, uint64_t size)
 	usable = usable_for(dev, size);
 	if (usable > dev->usable_region_size)
 		dev->usable_region_size = usable;
-	dev->generation++;
 	notify(dev);
 	return 0;
 }
@@ -376,7 +368,6 @@ static enum vmem_response_type plug(struct vmem_device *dev,
 	if (ret != 0)
 		return VMEM_RESP_NACK;
 	block_set_add(&dev->plugged, range);
-	dev->generation++;
 	return VMEM_RESP_ACK;
 }
 
@@ -391,7 +382,6 @@ static enum vmem_response_type unplug(struct vmem_device *dev,
 	if (dev->ops->unplug(dev->opaque, req->addr, size) != 0)
 		return VMEM_RESP_BUSY;
 	block_set_remove(&dev->plugged, range);
-	dev->generation++;
 	return VMEM_RESP_ACK;
 }
 

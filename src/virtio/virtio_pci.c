@@ -428,6 +428,11 @@ static void notify_config(struct virtio_pci *vp)
 	virtio_pci_msix_raise(vp, vp->config_vector);
 }
 
+void virtio_pci_config_touched(struct virtio_pci *vp)
+{
+	vp->generation++;
+}
+
 void virtio_pci_config_changed(struct virtio_pci *vp)
 {
 	vp->generation++;

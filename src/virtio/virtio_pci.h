@@ -150,6 +150,10 @@ uint64_t virtio_pci_features(const struct virtio_pci *vp);
 /* Buffers of a queue were used, and the driver wants to know. */
 void virtio_pci_queue_used(struct virtio_pci *vp, unsigned int queue);
 
+/* The device configuration changed by a request of the driver's own: new
+ * generation, and no notification. */
+void virtio_pci_config_touched(struct virtio_pci *vp);
+
 /* The device configuration changed: new generation, and a notification once
  * the driver is ready for them. */
 void virtio_pci_config_changed(struct virtio_pci *vp);
