@@ -17,9 +17,10 @@
 #include "console.h"
 #include "terminal.h"
 
-#define RING_SIZE   4096
-#define WRITE_CHUNK 512 /* what poll() promises a pipe takes without blocking  \
-			 */
+#define RING_SIZE 4096
+#define WRITE_CHUNK                                                            \
+	512 /* what poll() promises a pipe takes without blocking              \
+	     */
 #define FLUSH_MS    500
 #define ESCAPE_BYTE 0x01 /* Ctrl-A */
 

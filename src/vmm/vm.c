@@ -300,8 +300,7 @@ static int make_elastic(struct vm *vm, const struct vm_config *config,
 					 ? device.block_bytes
 					 : vm->plan.elastic_align;
 
-		if (!device.id[0])
-			snprintf(device.id, sizeof(device.id), "em%u", i);
+		vm_elastic_id(config, i, device.id);
 		place.addr = (place.addr + align - 1) & ~(align - 1);
 		if (place.addr >= vm->plan.address_end ||
 		    device.max_bytes > vm->plan.address_end - place.addr)

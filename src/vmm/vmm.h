@@ -113,6 +113,14 @@ struct vm_status {
 	struct vm_elastic_status elastic[VM_MAX_ELASTIC];
 };
 
+/* Whether name can name a VM. */
+int vm_name_check(const char *name, struct error *err);
+
+/* The id of a config's elastic device: the one given, or "em" and its number.
+ */
+void vm_elastic_id(const struct vm_config *config, unsigned int index,
+		   char id[VM_ID_MAX]);
+
 /* Check a config without touching the host beyond its files. The sentence in
  * err names the value and what would be right. */
 int vm_config_check(const struct vm_config *config, struct error *err);

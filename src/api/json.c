@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Structs to JSON and back; strict about what it takes. */
+#include <errno.h>
+#include <string.h>
+
+#include "json.h"
+
+static const char *state_name(enum vm_state state)
+{
+	switch (state) {
+	case VM_RUNNING:
+		return "running";
+	case VM_REBOOTING:
+		return "rebooting";
+	case VM_STOPPING:
+		return "stopping";
+	case VM_ENDED:
+		return "ended";
+	}
+	return "unknown";
+}
+
+static const char *driver_name(enum vm_driver driver)
+{
+	switch (driver) {
+	case VM_DRIVER_ABSENT:
+		return "absent";
+	case VM_DRIVER_STARTING:
+		return "starting";
+	case VM_DRIVER_READY:
+		return "ready";
+	case VM_DRIVER_FAILED:
+		return "failed";
+	}
+	return "unknown";
+}
+
+static void set_number(json_t *object, const char *key, uint64_t value)
+{
+	json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+/* UINT64_MAX is never, null. */
+static void set_ago(json_t *object, const char *key, uint64_t value)
+{
+	json_object_set_new(object, key,
+			    value == UINT64_MAX
+				    ? json_null()
+				    : json_integer((json_int_t)value));
+}
+
+static json_t *elastic_json(const struct vm_elastic_status *e)
+{
+	json_t *object = json_object();
+	json_t *requests = json_object();
+
+	json_object_set_new(object, "id", json_string(e->id));
+	json_object_set_new(object, "node",
+			    e->node < 0 ? json_null() : json_integer(e->node));
+	set_number(object, "addr", e->addr);
+	set_number(object, "block_bytes", e->block_bytes);
+	set_number(object, "max_bytes", e->max_bytes);
+	set_number(object, "usable_bytes", e->usable_bytes);
+	set_number(object, "requested_bytes", e->requested_bytes);
+	set_number(object, "plugged_bytes", e->plugged_bytes);
+	set_number(object, "resident_bytes", e->resident_bytes);
+	json_object_set_new(object, "driver",
+			    json_string(driver_name(e->driver)));
+	set_number(requests, "plug", e->nr_plug);
+	set_number(requests, "unplug", e->nr_unplug);
+	set_number(requests, "unplug_all", e->nr_unplug_all);
+	set_number(requests, "state", e->nr_state);
+	set_number(requests, "answered_nack", e->nr_nack);
+	set_number(requests, "answered_busy", e->nr_busy);
+	set_number(requests, "answered_error", e->nr_error);
+	json_object_set_new(object, "requests", requests);
+	set_ago(object, "changed_ms_ago", e->changed_ms_ago);
+	set_ago(object, "request_ms_ago", e->request_ms_ago);
+	return object;
+}
+
+json_t *api_status_json(const struct vm_status *status)
+{
+	json_t *object = json_object();
+	json_t *elastic = json_array();
+
+	json_object_set_new(object, "name", json_string(status->name));
+	json_object_set_new(object, "state",
+			    json_string(state_name(status->state)));
+	set_number(object, "pid", (uint64_t)status->pid);
+	set_number(object, "cpus", status->nr_cpus);
+	set_number(object, "uptime_ms", status->uptime_ms);
+	set_number(object, "reboots", status->nr_reboots);
+	set_number(object, "boot_bytes", status->boot_bytes);
+	set_number(object, "boot_resident_bytes", status->boot_resident_bytes);
+	set_number(object, "resident_bytes", status->resident_bytes);
+	for (unsigned int i = 0; i < status->nr_elastic; i++)
+		json_array_append_new(elastic,
+				      elastic_json(&status->elastic[i]));
+	json_object_set_new(object, "elastic", elastic);
+	return object;
+}
+
+static int parse_target(const json_t *item, struct vm_resize_target *target,
+			struct error *err)
+{
+	const char *key, *id = NULL;
+	const json_t *value;
+	json_int_t bytes = -1;
+
+	if (!json_is_object(item))
+		return error_set(err, -EINVAL,
+				 "elastic: each item must be an object with "
+				 "id and requested_bytes");
+	json_object_foreach((json_t *)(uintptr_t)item, key, value)
+	{
+		if (!strcmp(key, "id") && json_is_string(value))
+			id = json_string_value(value);
+		else if (!strcmp(key, "requested_bytes") &&
+			 json_is_integer(value))
+			bytes = json_integer_value(value);
+		else
+			return error_set(
+				err, -EINVAL,
+				"elastic: '%s' is not a string 'id' or "
+				"an integer 'requested_bytes'",
+				key);
+	}
+	if (!id)
+		return error_set(err, -EINVAL, "elastic: an item has no id");
+	if (strlen(id) >= sizeof(target->id))
+		return error_set(err, -EINVAL,
+				 "elastic: no device has the id "
+				 "'%s': it is too long",
+				 id);
+	if (bytes < 0)
+		return error_set(err, -EINVAL,
+				 "elastic: '%s' has no requested_bytes of 0 or "
+				 "more",
+				 id);
+	strcpy(target->id, id);
+	target->requested_bytes = (uint64_t)bytes;
+	return 0;
+}
+
+int api_parse_resize(const json_t *body, struct vm_resize_target *targets,
+		     unsigned int *nr_targets, struct error *err)
+{
+	const json_t *list = json_object_get(body, "elastic");
+	size_t nr = json_array_size(list);
+
+	if (!json_is_array(list) || json_object_size(body) != 1)
+		return error_set(err, -EINVAL,
+				 "the body must be {\"elastic\": [{\"id\": "
+				 "..., \"requested_bytes\": ...}, ...]}");
+	if (nr < 1 || nr > VM_MAX_ELASTIC)
+		return error_set(err, -EINVAL,
+				 "elastic: %zu items; 1 to %d are possible", nr,
+				 VM_MAX_ELASTIC);
+	for (size_t i = 0; i < nr; i++) {
+		int ret =
+			parse_target(json_array_get(list, i), &targets[i], err);
+
+		if (ret)
+			return ret;
+		for (size_t j = 0; j < i; j++) {
+			if (!strcmp(targets[i].id, targets[j].id))
+				return error_set(err, -EINVAL,
+						 "elastic: '%s' is named twice",
+						 targets[i].id);
+		}
+	}
+	*nr_targets = (unsigned int)nr;
+	return 0;
+}
+
+int api_parse_stop(const json_t *body, bool *force, struct error *err)
+{
+	const json_t *value = json_object_get(body, "force");
+
+	*force = json_is_true(value);
+	if (!body ||
+	    (json_is_object(body) &&
+	     json_object_size(body) == (json_is_boolean(value) ? 1 : 0)))
+		return 0;
+	return error_set(err, -EINVAL,
+			 "the body must be empty, or {\"force\": true} or "
+			 "{\"force\": false}");
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the API says and takes, in JSON. docs/openapi.json describes it. */
+#ifndef API_JSON_H
+#define API_JSON_H
+
+#include <jansson.h>
+
+#include "vmm/vmm.h"
+
+#define API_PREFIX "/v1/vm"
+
+/* The VM as `GET /v1/vm` shows it; the caller's reference. NULL: no memory. */
+json_t *api_status_json(const struct vm_status *status);
+
+/*
+ * Read the body of a resize: {"elastic": [{"id": ID, "requested_bytes": N}]}.
+ * Fills up to VM_MAX_ELASTIC targets. -EINVAL with a sentence.
+ */
+int api_parse_resize(const json_t *body, struct vm_resize_target *targets,
+		     unsigned int *nr_targets, struct error *err);
+
+/* Read the body of a stop: nothing, or {"force": BOOL}. */
+int api_parse_stop(const json_t *body, bool *force, struct error *err);
+
+#endif

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* `bellows stop` and `bellows reboot`. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "api/client.h"
+#include "api/json.h"
+#include "cli.h"
+
+#define DEFAULT_WAIT 30.0
+#define POLL	     0.02
+
+struct control {
+	double wait;
+	bool force;
+};
+
+static int take_wait(void *args, const char *value, struct error *err)
+{
+	return cli_take_seconds("wait", value, &((struct control *)args)->wait,
+				err);
+}
+
+static int take_force(void *args, const char *value, struct error *err)
+{
+	((struct control *)args)->force = true;
+	return 0;
+}
+
+/* 0 once nobody answers to that name any more; -ETIMEDOUT. */
+static int wait_for_end(const char *name, double seconds, struct error *err)
+{
+	double began = cli_now();
+
+	do {
+		json_t *vm = NULL;
+		int ret = api_get_vm(name, &vm, err);
+
+		json_decref(vm);
+		if (ret)
+			return ret == -ENOENT ? 0 : ret;
+		cli_sleep(POLL);
+	} while (cli_now() - began < seconds);
+	return -ETIMEDOUT;
+}
+
+static int run_stop(const struct cli_verb *verb, int argc, char **argv)
+{
+	struct control control = {.wait = DEFAULT_WAIT};
+	struct api_call call = {.method = "POST", .path = API_PREFIX "/stop"};
+	struct cli_arguments arguments;
+	struct error err = {0};
+	json_t *body;
+	int ret, status = cli_parse(verb, argc, argv, &control, &arguments);
+
+	if (status >= 0)
+		return status;
+	body = json_pack("{s:b}", "force", control.force);
+	call.body = body;
+	ret = api_call(arguments.at[0], &call, NULL, &err);
+	json_decref(body);
+	if (!ret && control.wait > 0)
+		ret = wait_for_end(arguments.at[0], control.wait, &err);
+	if (ret == -ETIMEDOUT) {
+		fprintf(stderr,
+			"bellows: VM '%s' has not powered off after %g s; the "
+			"guest may ignore the power button. --force ends it "
+			"at once\n",
+			arguments.at[0], control.wait);
+		return CLI_LATE;
+	}
+	return ret ? cli_fail(ret, &err) : CLI_OK;
+}
+
+static const struct cli_option stop_options[] = {
+	{"wait", "SECONDS", "how long to wait for its end (30)", take_wait},
+	{"force", NULL, "end it at once, without asking the guest", take_force},
+	{0},
+};
+
+const struct cli_verb cli_stop = {
+	.name = "stop",
+	.summary = "Press a VM's power button, and wait until it has ended",
+	.synopsis = "NAME [--wait SECONDS] [--force]",
+	.notes = "With --wait 0 it does not wait.\n"
+		 "Exit status: 0 ended, 2 no such VM, 3 not ended in time.\n",
+	.options = stop_options,
+	.min_arguments = 1,
+	.max_arguments = 1,
+	.argument = "a NAME",
+	.run = run_stop,
+};
+
+static int run_reboot(const struct cli_verb *verb, int argc, char **argv)
+{
+	const struct api_call call = {.method = "POST",
+				      .path = API_PREFIX "/reboot"};
+	struct cli_arguments arguments;
+	struct error err = {0};
+	int ret, status = cli_parse(verb, argc, argv, NULL, &arguments);
+
+	if (status >= 0)
+		return status;
+	ret = api_call(arguments.at[0], &call, NULL, &err);
+	return ret ? cli_fail(ret, &err) : CLI_OK;
+}
+
+static const struct cli_option no_options[] = {{0}};
+
+const struct cli_verb cli_reboot = {
+	.name = "reboot",
+	.summary = "Reset a VM: it boots again, and keeps its requested sizes",
+	.synopsis = "NAME",
+	.notes = "The guest is not asked. All elastic memory goes back to the "
+		 "host; the guest gets\nit again once its driver asks.\n",
+	.options = no_options,
+	.min_arguments = 1,
+	.max_arguments = 1,
+	.argument = "a NAME",
+	.run = run_reboot,
+};

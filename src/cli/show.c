@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* `bellows show` and `bellows ls`: look at one VM, or at all. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/client.h"
+#include "api/runtime.h"
+#include "cli.h"
+
+struct show {
+	bool json;
+	json_t *vms; /* of ls */
+	struct error err;
+	int ret;
+};
+
+static int take_json(void *args, const char *value, struct error *err)
+{
+	((struct show *)args)->json = true;
+	return 0;
+}
+
+static const struct cli_option options[] = {
+	{"json", NULL, "print as JSON", take_json},
+	{0},
+};
+
+static void print_json(const json_t *json)
+{
+	json_dumpf(json, stdout, JSON_INDENT(2));
+	printf("\n");
+}
+
+/* ---- show -------------------------------------------------------------- */
+
+static void print_vm(const json_t *vm)
+{
+	const json_t *device, *node;
+	uint64_t uptime = cli_number(vm, "uptime_ms") / 1000;
+	size_t i;
+
+	printf("%s: %s, pid %llu, %llu CPUs, up %llu:%02llu:%02llu, "
+	       "%llu reboots\n\n",
+	       cli_string(vm, "name"), cli_string(vm, "state"),
+	       (unsigned long long)cli_number(vm, "pid"),
+	       (unsigned long long)cli_number(vm, "cpus"),
+	       (unsigned long long)(uptime / 3600),
+	       (unsigned long long)(uptime / 60 % 60),
+	       (unsigned long long)(uptime % 60),
+	       (unsigned long long)cli_number(vm, "reboots"));
+	printf("%-12s %4s %9s %9s %9s %9s %6s  %s\n", "MEMORY", "NODE",
+	       "PLUGGED", "REQUESTED", "MAXIMUM", "RESIDENT", "BLOCK",
+	       "DRIVER");
+	printf("%-12s %4s %9s %9s %9s %9s %6s  %s\n", "boot", "-",
+	       cli_size(cli_number(vm, "boot_bytes")).text, "-", "-",
+	       cli_size(cli_number(vm, "boot_resident_bytes")).text, "-", "-");
+	json_array_foreach(json_object_get(vm, "elastic"), i, device)
+	{
+		char number[24] = "-";
+
+		node = json_object_get(device, "node");
+		if (json_is_integer(node))
+			snprintf(number, sizeof(number), "%lld",
+				 (long long)json_integer_value(node));
+		printf("%-12s %4s %9s %9s %9s %9s %6s  %s\n",
+		       cli_string(device, "id"), number,
+		       cli_size(cli_number(device, "plugged_bytes")).text,
+		       cli_size(cli_number(device, "requested_bytes")).text,
+		       cli_size(cli_number(device, "max_bytes")).text,
+		       cli_size(cli_number(device, "resident_bytes")).text,
+		       cli_size(cli_number(device, "block_bytes")).text,
+		       cli_string(device, "driver"));
+	}
+}
+
+static int run_show(const struct cli_verb *verb, int argc, char **argv)
+{
+	struct show show = {0};
+	struct cli_arguments arguments;
+	json_t *vm = NULL;
+	int ret, status = cli_parse(verb, argc, argv, &show, &arguments);
+
+	if (status >= 0)
+		return status;
+	ret = api_get_vm(arguments.at[0], &vm, &show.err);
+	if (ret)
+		return cli_fail(ret, &show.err);
+	if (show.json)
+		print_json(vm);
+	else
+		print_vm(vm);
+	json_decref(vm);
+	return CLI_OK;
+}
+
+const struct cli_verb cli_show = {
+	.name = "show",
+	.summary = "Show a VM: its memory, and what the host holds for it",
+	.synopsis = "NAME [--json]",
+	.notes = "RESIDENT is what the host's kernel really holds.\n",
+	.options = options,
+	.min_arguments = 1,
+	.max_arguments = 1,
+	.argument = "a NAME",
+	.run = run_show,
+};
+
+/* ---- ls ---------------------------------------------------------------- */
+
+/* A VM that ended since the folder was read is none. */
+static bool add_vm(void *opaque, const char *name)
+{
+	struct show *show = opaque;
+	json_t *vm;
+	int ret = api_get_vm(name, &vm, &show->err);
+
+	if (!ret)
+		json_array_append_new(show->vms, vm);
+	else if (ret != -ENOENT)
+		show->ret = ret;
+	return show->ret == 0;
+}
+
+static void print_row(const json_t *vm)
+{
+	uint64_t plugged = 0, requested = 0, max = 0;
+	const json_t *device;
+	size_t i;
+
+	json_array_foreach(json_object_get(vm, "elastic"), i, device)
+	{
+		plugged += cli_number(device, "plugged_bytes");
+		requested += cli_number(device, "requested_bytes");
+		max += cli_number(device, "max_bytes");
+	}
+	printf("%-16s %-9s %8llu %4llu %8s %8s %9s %8s %8s\n",
+	       cli_string(vm, "name"), cli_string(vm, "state"),
+	       (unsigned long long)cli_number(vm, "pid"),
+	       (unsigned long long)cli_number(vm, "cpus"),
+	       cli_size(cli_number(vm, "boot_bytes")).text,
+	       cli_size(plugged).text, cli_size(requested).text,
+	       cli_size(max).text,
+	       cli_size(cli_number(vm, "resident_bytes")).text);
+}
+
+static int run_ls(const struct cli_verb *verb, int argc, char **argv)
+{
+	struct show show = {0};
+	struct cli_arguments arguments;
+	const json_t *vm;
+	size_t i;
+	int ret, status = cli_parse(verb, argc, argv, &show, &arguments);
+
+	if (status >= 0)
+		return status;
+	show.vms = json_array();
+	ret = runtime_list(add_vm, &show, &show.err);
+	if (!ret)
+		ret = show.ret;
+	if (ret) {
+		status = cli_fail(ret, &show.err);
+	} else if (show.json) {
+		print_json(show.vms);
+		status = CLI_OK;
+	} else {
+		printf("%-16s %-9s %8s %4s %8s %8s %9s %8s %8s\n", "NAME",
+		       "STATE", "PID", "CPUS", "BOOT", "PLUGGED", "REQUESTED",
+		       "MAXIMUM", "RESIDENT");
+		json_array_foreach(show.vms, i, vm) print_row(vm);
+		status = CLI_OK;
+	}
+	json_decref(show.vms);
+	return status;
+}
+
+const struct cli_verb cli_ls = {
+	.name = "ls",
+	.summary = "List the VMs that run",
+	.synopsis = "[--json]",
+	.options = options,
+	.run = run_ls,
+};

@@ -1,0 +1,662 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * One elastic device: the device core, its transport and queue, and the thread
+ * that serves requests.
+ *
+ * One lock guards the core, the transport, the queue and the counters. The
+ * worker lets go of it while memory is committed or discarded (busy is set
+ * then), so that vCPUs and the API never wait for that. Two things must wait
+ * for it: a device reset by the driver, whose end the worker announces to the
+ * driver (reset_wanted), and a system reset, which waits on idle.
+ *
+ * Lock order: elastic, then the PCI bus's or KVM's routes.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+#include <vmem/device.h>
+
+#include "host/hostmem.h"
+#include "host/size.h"
+#include "virtio/virtio_pci.h"
+#include "virtio/virtqueue.h"
+#include "vmm/elastic.h"
+
+#define PCI_CLASS_OTHER	 0x00ff00
+#define NR_VECTORS	 (VMEM_NR_QUEUES + 1)
+#define HUGE_PAGE	 (2ULL << 20)
+#define DEFAULT_BLOCK	 (2ULL << 20)
+#define NR_REQUEST_TYPES (VMEM_REQ_STATE + 1)
+#define NR_RESPONSES	 (VMEM_RESP_ERROR + 1)
+
+struct elastic {
+	char id[VM_ID_MAX];
+	int node;
+	uint64_t addr, block_bytes, max_bytes;
+	bool prealloc;
+	struct kvm *kvm;
+	struct pci_bus *pci;
+	const struct guest_memory *memory;
+	struct hostmem mem;
+	int devfn;
+	unsigned int gsi[NR_VECTORS];
+	int vector_fd[NR_VECTORS];
+	int doorbell_fd;
+	pthread_t worker;
+	bool worker_started;
+
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t idle;  /* busy became false */
+	struct vmem_device *dev;
+	void *storage;
+	struct virtio_pci vp;
+	struct virtq queue;
+	struct virtq_chain chain; /* the worker's; too large for a stack */
+	bool busy;		  /* the worker is in a request */
+	bool reset_wanted;	  /* stop the queue when it is done */
+	bool quit;
+	bool doorbell_on;
+	uint64_t doorbell_addr;
+	uint64_t nr_requests[NR_REQUEST_TYPES];
+	uint64_t nr_responses[NR_RESPONSES];
+	uint64_t changed_ms, request_ms; /* 0: never */
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void signal_fd(int fd)
+{
+	uint64_t one = 1;
+
+	(void)!write(fd, &one, sizeof(one));
+}
+
+/* ---- What the device core asks for ------------------------------------- */
+
+/* Without prealloc a page comes into being when the guest touches it. */
+static int elastic_plug(void *opaque, uint64_t addr, uint64_t size)
+{
+	struct elastic *e = opaque;
+	int ret;
+
+	if (!e->prealloc)
+		return 0;
+	pthread_mutex_unlock(&e->lock);
+	ret = hostmem_populate(&e->mem, addr - e->addr, size);
+	pthread_mutex_lock(&e->lock);
+	/* The guest asks again, and the host may have memory then. */
+	return ret == -ENOMEM ? -EBUSY : ret;
+}
+
+static int elastic_unplug(void *opaque, uint64_t addr, uint64_t size)
+{
+	struct elastic *e = opaque;
+	int ret;
+
+	pthread_mutex_unlock(&e->lock);
+	ret = hostmem_discard(&e->mem, addr - e->addr, size);
+	pthread_mutex_lock(&e->lock);
+	return ret;
+}
+
+static void elastic_config_changed(void *opaque)
+{
+	struct elastic *e = opaque;
+
+	virtio_pci_config_changed(&e->vp);
+}
+
+static const struct vmem_device_ops device_ops = {
+	.plug = elastic_plug,
+	.unplug = elastic_unplug,
+	.config_changed = elastic_config_changed,
+};
+
+/* ---- The queue --------------------------------------------------------- */
+
+static void *map_guest(void *opaque, uint64_t gpa, uint64_t len)
+{
+	struct elastic *e = opaque;
+
+	return guest_memory_map(e->memory, gpa, len);
+}
+
+static uint64_t plugged_size(const struct elastic *e)
+{
+	struct vmem_config config;
+
+	vmem_device_get_config(e->dev, &config);
+	return config.plugged_size;
+}
+
+static uint16_t load_le16(const uint8_t *at)
+{
+	return (uint16_t)(at[0] | at[1] << 8);
+}
+
+static void count(struct elastic *e, const uint8_t *req, const uint8_t *resp)
+{
+	uint16_t type = load_le16(req), answer = load_le16(resp);
+
+	if (type < NR_REQUEST_TYPES)
+		e->nr_requests[type]++;
+	if (answer < NR_RESPONSES)
+		e->nr_responses[answer]++;
+}
+
+/* Serve the request in e->chain. False: the queue is not to go on. */
+static bool serve_one(struct elastic *e)
+{
+	uint8_t req[sizeof(struct vmem_request)] = {0};
+	uint8_t resp[sizeof(struct vmem_response)];
+	uint64_t room = virtq_chain_writable(&e->chain);
+	uint64_t plugged = plugged_size(e);
+	size_t len = virtq_chain_read(&e->chain, req, sizeof(req));
+	int written;
+
+	e->busy = true;
+	e->request_ms = now_ms();
+	written = vmem_device_handle_request(
+		e->dev, req, len, resp,
+		room < sizeof(resp) ? (size_t)room : sizeof(resp));
+	e->busy = false;
+	pthread_cond_broadcast(&e->idle);
+	if (plugged_size(e) != plugged) {
+		e->changed_ms = now_ms();
+		virtio_pci_config_touched(&e->vp);
+	}
+	if (written > 0)
+		count(e, req, resp);
+
+	if (e->reset_wanted) {
+		/* The driver that asked is gone, and so is its buffer. */
+		e->reset_wanted = false;
+		virtq_stop(&e->queue);
+		virtio_pci_reset_done(&e->vp);
+		return false;
+	}
+	if (!virtq_usable(&e->queue))
+		return false; /* a system reset came first */
+	if (written < 0) {
+		virtq_set_broken(&e->queue);
+		virtio_pci_set_needs_reset(&e->vp);
+		return false;
+	}
+	virtq_chain_write(&e->chain, resp, (size_t)written);
+	if (virtq_push(&e->queue, &e->chain, (uint32_t)written))
+		virtio_pci_queue_used(&e->vp, VMEM_QUEUE_REQUEST);
+	return true;
+}
+
+/* Serve all that is in the queue. */
+static void serve(struct elastic *e)
+{
+	while (virtq_usable(&e->queue)) {
+		int ret;
+
+		virtq_disable_kicks(&e->queue);
+		while ((ret = virtq_pop(&e->queue, &e->chain)) == 1) {
+			if (!serve_one(e) || e->quit)
+				return;
+		}
+		if (ret < 0) {
+			virtio_pci_set_needs_reset(&e->vp);
+			return;
+		}
+		if (!virtq_enable_kicks(&e->queue))
+			return;
+	}
+}
+
+static void *worker_thread(void *arg)
+{
+	struct elastic *e = arg;
+	uint64_t kicks;
+	bool quit;
+
+	do {
+		(void)!read(e->doorbell_fd, &kicks, sizeof(kicks));
+		pthread_mutex_lock(&e->lock);
+		if (!e->quit)
+			serve(e);
+		quit = e->quit;
+		pthread_mutex_unlock(&e->lock);
+	} while (!quit);
+	return NULL;
+}
+
+/* ---- What the transport asks for --------------------------------------- */
+
+static uint64_t vp_features(void *opaque)
+{
+	const struct elastic *e = opaque;
+
+	return vmem_device_features(e->dev);
+}
+
+static bool vp_accept_features(void *opaque, uint64_t features)
+{
+	struct elastic *e = opaque;
+
+	return vmem_device_accept_features(e->dev, features) == 0;
+}
+
+static void vp_config_read(void *opaque, size_t offset, void *buf, size_t len)
+{
+	const struct elastic *e = opaque;
+
+	vmem_device_config_read(e->dev, offset, buf, len);
+}
+
+static void vp_config_write(void *opaque, size_t offset, const void *buf,
+			    size_t len)
+{
+	/* Read-only for the driver (5.15.4). */
+}
+
+static void vp_queue_start(void *opaque, unsigned int queue,
+			   const struct virtq_config *config)
+{
+	struct elastic *e = opaque;
+	const struct virtq_memory memory = {.map = map_guest, .opaque = e};
+
+	/* An address that is none shows at the first kick. */
+	if (virtq_start(&e->queue, &memory, config) < 0)
+		virtio_pci_set_needs_reset(&e->vp);
+	/* The driver may have filled the queue before DRIVER_OK. */
+	signal_fd(e->doorbell_fd);
+}
+
+static bool vp_reset(void *opaque)
+{
+	struct elastic *e = opaque;
+
+	vmem_device_reset(e->dev);
+	if (e->busy) {
+		e->reset_wanted = true;
+		return false;
+	}
+	virtq_stop(&e->queue);
+	return true;
+}
+
+static void vp_doorbell(void *opaque, unsigned int queue)
+{
+	struct elastic *e = opaque;
+
+	signal_fd(e->doorbell_fd);
+}
+
+/* Writes to the doorbell become events without an exit; should KVM refuse,
+ * they come to vp_doorbell() instead. */
+static void vp_bar_moved(void *opaque, uint64_t base, bool enabled)
+{
+	struct elastic *e = opaque;
+
+	pci_bar_moved(e->pci, e->devfn, base, enabled);
+	if (e->doorbell_on)
+		kvm_set_doorbell(e->kvm, e->doorbell_addr, 2, e->doorbell_fd,
+				 false);
+	e->doorbell_addr = base + VIRTIO_PCI_NOTIFY_OFFSET(VMEM_QUEUE_REQUEST);
+	e->doorbell_on =
+		enabled && kvm_set_doorbell(e->kvm, e->doorbell_addr, 2,
+					    e->doorbell_fd, true) == 0;
+}
+
+static void vp_route(void *opaque, unsigned int vector, uint64_t address,
+		     uint32_t data)
+{
+	struct elastic *e = opaque;
+
+	/* A route that KVM does not take is one the guest made up. */
+	if (vector < NR_VECTORS)
+		kvm_route_msi(e->kvm, e->gsi[vector], address, data);
+}
+
+static void vp_signal(void *opaque, unsigned int vector)
+{
+	struct elastic *e = opaque;
+
+	if (vector < NR_VECTORS)
+		signal_fd(e->vector_fd[vector]);
+}
+
+static const struct virtio_pci_ops transport_ops = {
+	.features = vp_features,
+	.accept_features = vp_accept_features,
+	.config_read = vp_config_read,
+	.config_write = vp_config_write,
+	.queue_start = vp_queue_start,
+	.reset = vp_reset,
+	.doorbell = vp_doorbell,
+	.bar_moved = vp_bar_moved,
+	.route = vp_route,
+	.signal = vp_signal,
+};
+
+/* ---- What the PCI bus asks for ----------------------------------------- */
+
+static void space_read(void *opaque, unsigned int offset, void *data,
+		       unsigned int len)
+{
+	struct elastic *e = opaque;
+
+	pthread_mutex_lock(&e->lock);
+	virtio_pci_space_read(&e->vp, offset, data, len);
+	pthread_mutex_unlock(&e->lock);
+}
+
+static void space_write(void *opaque, unsigned int offset, const void *data,
+			unsigned int len)
+{
+	struct elastic *e = opaque;
+
+	pthread_mutex_lock(&e->lock);
+	virtio_pci_space_write(&e->vp, offset, data, len);
+	pthread_mutex_unlock(&e->lock);
+}
+
+static void bar_read(void *opaque, uint64_t offset, void *data,
+		     unsigned int len)
+{
+	struct elastic *e = opaque;
+
+	pthread_mutex_lock(&e->lock);
+	virtio_pci_bar_read(&e->vp, offset, data, len);
+	pthread_mutex_unlock(&e->lock);
+}
+
+static void bar_write(void *opaque, uint64_t offset, const void *data,
+		      unsigned int len)
+{
+	struct elastic *e = opaque;
+
+	pthread_mutex_lock(&e->lock);
+	virtio_pci_bar_write(&e->vp, offset, data, len);
+	pthread_mutex_unlock(&e->lock);
+}
+
+static const struct pci_function_ops function_ops = {
+	.config_read = space_read,
+	.config_write = space_write,
+	.bar_read = bar_read,
+	.bar_write = bar_write,
+};
+
+/* ---- Life cycle -------------------------------------------------------- */
+
+static int make_device(struct elastic *e, uint64_t requested_bytes,
+		       struct error *err)
+{
+	const struct vmem_device_config config = {
+		.addr = e->addr,
+		.region_size = e->max_bytes,
+		.block_size = e->block_bytes,
+		.requested_size = requested_bytes,
+		.has_node = e->node >= 0,
+		.node_id = (uint16_t)(e->node >= 0 ? e->node : 0),
+	};
+	const char *wrong = vmem_device_config_error(&config);
+	size_t size = vmem_device_storage_size(&config);
+
+	if (wrong)
+		return error_set(err, -EINVAL, "elastic device '%s': %s", e->id,
+				 wrong);
+	e->storage = calloc(1, size);
+	if (!e->storage)
+		return error_set(err, -ENOMEM,
+				 "no memory for elastic device '%s'", e->id);
+	e->dev = vmem_device_init(e->storage, size, &config, &device_ops, e);
+	return 0;
+}
+
+static int make_memory(struct elastic *e, struct guest_memory *memory,
+		       struct error *err)
+{
+	const struct guest_region region = {
+		.gpa = e->addr,
+		.size = e->max_bytes,
+		.mem = &e->mem,
+	};
+	char name[sizeof("bellows-") + VM_ID_MAX];
+	int ret;
+
+	snprintf(name, sizeof(name), "bellows-%s", e->id);
+	ret = hostmem_create(&e->mem, name, e->max_bytes, HUGE_PAGE, err);
+	if (ret)
+		return ret;
+	ret = guest_memory_add(memory, &region);
+	if (ret)
+		return error_set(err, ret, "no place for elastic device '%s'",
+				 e->id);
+	return kvm_add_memory(e->kvm, e->addr, e->max_bytes, e->mem.base, err);
+}
+
+static int make_function(struct elastic *e, unsigned int first_msi_gsi,
+			 struct error *err)
+{
+	const struct virtio_pci_config config = {
+		.device_id = VMEM_VIRTIO_ID,
+		.class_code = PCI_CLASS_OTHER,
+		.nr_queues = VMEM_NR_QUEUES,
+		.config_size = sizeof(struct vmem_config),
+	};
+
+	for (unsigned int i = 0; i < NR_VECTORS; i++) {
+		int ret;
+
+		e->vector_fd[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (e->vector_fd[i] < 0)
+			return error_set_errno(err, -errno, "no eventfd");
+		ret = kvm_add_msi(e->kvm, first_msi_gsi, e->vector_fd[i],
+				  &e->gsi[i], err);
+		if (ret)
+			return ret;
+	}
+	e->doorbell_fd = eventfd(0, EFD_CLOEXEC);
+	if (e->doorbell_fd < 0)
+		return error_set_errno(err, -errno, "no eventfd");
+	e->devfn = pci_add(e->pci, &function_ops, e, VIRTIO_PCI_BAR_SIZE);
+	if (e->devfn < 0)
+		return error_set(err, e->devfn,
+				 "no PCI slot for elastic device '%s'", e->id);
+	virtio_pci_init(&e->vp, &config, &transport_ops, e);
+	return 0;
+}
+
+int elastic_create(struct elastic **out, const struct vm_elastic_config *config,
+		   const struct elastic_place *place, struct error *err)
+{
+	struct elastic *e = calloc(1, sizeof(*e));
+	int ret;
+
+	if (!e)
+		return error_set(err, -ENOMEM,
+				 "no memory for elastic device '%s'",
+				 config->id);
+	memcpy(e->id, config->id, sizeof(e->id));
+	e->node = config->node;
+	e->addr = place->addr;
+	e->block_bytes =
+		config->block_bytes ? config->block_bytes : DEFAULT_BLOCK;
+	e->max_bytes = config->max_bytes;
+	e->prealloc = place->prealloc;
+	e->kvm = place->kvm;
+	e->pci = place->pci;
+	e->memory = place->memory;
+	e->mem.fd = e->doorbell_fd = e->devfn = -1;
+	for (unsigned int i = 0; i < NR_VECTORS; i++)
+		e->vector_fd[i] = -1;
+	pthread_mutex_init(&e->lock, NULL);
+	pthread_cond_init(&e->idle, NULL);
+
+	ret = make_device(e, config->requested_bytes, err);
+	if (!ret)
+		ret = make_memory(e, place->memory, err);
+	if (!ret)
+		ret = make_function(e, place->first_msi_gsi, err);
+	if (ret) {
+		elastic_destroy(e);
+		return ret;
+	}
+	*out = e;
+	return 0;
+}
+
+int elastic_start(struct elastic *e, struct error *err)
+{
+	char name[16];
+	int ret = -pthread_create(&e->worker, NULL, worker_thread, e);
+
+	if (ret)
+		return error_set_errno(
+			err, ret, "no thread for elastic device '%s'", e->id);
+	e->worker_started = true;
+	snprintf(name, sizeof(name), "em-%.12s", e->id);
+	pthread_setname_np(e->worker, name);
+	return 0;
+}
+
+void elastic_destroy(struct elastic *e)
+{
+	if (!e)
+		return;
+	if (e->worker_started) {
+		pthread_mutex_lock(&e->lock);
+		e->quit = true;
+		pthread_mutex_unlock(&e->lock);
+		signal_fd(e->doorbell_fd);
+		pthread_join(e->worker, NULL);
+	}
+	for (unsigned int i = 0; i < NR_VECTORS; i++) {
+		if (e->vector_fd[i] >= 0)
+			close(e->vector_fd[i]);
+	}
+	if (e->doorbell_fd >= 0)
+		close(e->doorbell_fd);
+	hostmem_destroy(&e->mem);
+	free(e->storage);
+	pthread_cond_destroy(&e->idle);
+	pthread_mutex_destroy(&e->lock);
+	free(e);
+}
+
+int elastic_reset(struct elastic *e, struct error *err)
+{
+	int ret;
+
+	pthread_mutex_lock(&e->lock);
+	/* First, so that the worker finds it stopped when it comes back. */
+	virtq_stop(&e->queue);
+	while (e->busy)
+		pthread_cond_wait(&e->idle, &e->lock);
+	e->reset_wanted = false;
+	/* Before the core's: no notification of ours may reach a guest that
+	 * knows nothing of the device yet. */
+	virtio_pci_system_reset(&e->vp);
+	ret = vmem_device_system_reset(e->dev);
+	pthread_mutex_unlock(&e->lock);
+	if (!ret) /* what a guest touched outside its plugged blocks */
+		ret = hostmem_discard(&e->mem, 0, e->mem.size);
+	return ret ? error_set_errno(err, ret,
+				     "cannot take back the memory of elastic "
+				     "device '%s'",
+				     e->id)
+		   : 0;
+}
+
+/* ---- For the operator -------------------------------------------------- */
+
+const char *elastic_id(const struct elastic *e)
+{
+	return e->id;
+}
+
+int elastic_check_request(const struct elastic *e, uint64_t requested_bytes,
+			  struct error *err)
+{
+	uint64_t excess = requested_bytes % e->block_bytes;
+
+	if (requested_bytes > e->max_bytes)
+		return error_set(err, -ERANGE,
+				 "%s is more than the maximum of elastic "
+				 "device '%s', %s",
+				 size_format(requested_bytes).text, e->id,
+				 size_format(e->max_bytes).text);
+	if (excess)
+		return error_set(err, -EINVAL,
+				 "%s is not a multiple of the block size of "
+				 "elastic device '%s', %s; the next smaller "
+				 "size is %s",
+				 size_format(requested_bytes).text, e->id,
+				 size_format(e->block_bytes).text,
+				 size_format(requested_bytes - excess).text);
+	return 0;
+}
+
+void elastic_request(struct elastic *e, uint64_t requested_bytes)
+{
+	pthread_mutex_lock(&e->lock);
+	vmem_device_set_requested_size(e->dev, requested_bytes);
+	pthread_mutex_unlock(&e->lock);
+}
+
+/* A driver's core acknowledges a device that no driver then takes. */
+static enum vm_driver driver_state(uint8_t status)
+{
+	if (status & (VIRTIO_STATUS_FAILED | VIRTIO_STATUS_NEEDS_RESET))
+		return VM_DRIVER_FAILED;
+	if (status & VIRTIO_STATUS_DRIVER_OK)
+		return VM_DRIVER_READY;
+	if (status & VIRTIO_STATUS_DRIVER)
+		return VM_DRIVER_STARTING;
+	return VM_DRIVER_ABSENT;
+}
+
+static uint64_t ago(uint64_t when_ms)
+{
+	return when_ms ? now_ms() - when_ms : UINT64_MAX;
+}
+
+void elastic_get_status(struct elastic *e, struct vm_elastic_status *status)
+{
+	struct vmem_config config;
+	int64_t resident;
+
+	pthread_mutex_lock(&e->lock);
+	vmem_device_get_config(e->dev, &config);
+	*status = (struct vm_elastic_status){
+		.node = e->node,
+		.addr = e->addr,
+		.block_bytes = e->block_bytes,
+		.max_bytes = e->max_bytes,
+		.usable_bytes = config.usable_region_size,
+		.requested_bytes = config.requested_size,
+		.plugged_bytes = config.plugged_size,
+		.driver = driver_state(virtio_pci_status(&e->vp)),
+		.nr_plug = e->nr_requests[VMEM_REQ_PLUG],
+		.nr_unplug = e->nr_requests[VMEM_REQ_UNPLUG],
+		.nr_unplug_all = e->nr_requests[VMEM_REQ_UNPLUG_ALL],
+		.nr_state = e->nr_requests[VMEM_REQ_STATE],
+		.nr_nack = e->nr_responses[VMEM_RESP_NACK],
+		.nr_busy = e->nr_responses[VMEM_RESP_BUSY],
+		.nr_error = e->nr_responses[VMEM_RESP_ERROR],
+		.changed_ms_ago = ago(e->changed_ms),
+		.request_ms_ago = ago(e->request_ms),
+	};
+	pthread_mutex_unlock(&e->lock);
+	memcpy(status->id, e->id, sizeof(status->id));
+	resident = hostmem_resident(&e->mem);
+	status->resident_bytes = resident > 0 ? (uint64_t)resident : 0;
+}
