@@ -128,7 +128,7 @@ int api_call(const char *name, const struct api_call *call, json_t **reply,
 		text = read_answer(fd);
 		if (text && *text)
 			ret = parse_answer(name, text, &answer, err);
-		else if (text) /* it ended while we asked */
+		else if (text || errno == ECONNRESET) /* while we asked */
 			ret = error_set(err, -ENOENT,
 					"VM '%s' ended without an answer",
 					name);

@@ -249,6 +249,8 @@ static bool vp_accept_features(void *opaque, uint64_t features)
 {
 	struct elastic *e = opaque;
 
+	/* The rest are the transport's, which offered them. */
+	features &= vmem_device_features(e->dev);
 	return vmem_device_accept_features(e->dev, features) == 0;
 }
 
