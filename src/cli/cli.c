@@ -78,14 +78,18 @@ static int take_arguments(const struct cli_verb *verb, int argc, char **argv,
 	return -1;
 }
 
-/* What the user wrote for a bad option: a short one comes by its letter. */
-static int refuse_option(const struct cli_verb *verb, char **argv, int at)
+/* Quote what the user wrote: of a short option getopt tells the letter, which
+ * began a word or stands inside it. */
+static int refuse_option(const struct cli_verb *verb, char **argv)
 {
-	const char short_one[] = {'-', (char)optopt, '\0'};
+	const char *word = argv[optind - 1];
 
-	if (optopt && optopt < OPTION_BASE)
-		return refuse(verb, "unknown option", short_one);
-	return refuse(verb, "unknown option", argv[at]);
+	for (int i = 1; optopt && optopt < OPTION_BASE && i <= optind; i++) {
+		if (argv[i] && argv[i][0] == '-' && argv[i][1] != '-' &&
+		    strchr(argv[i], optopt))
+			word = argv[i];
+	}
+	return refuse(verb, "unknown option", word);
 }
 
 int cli_parse(const struct cli_verb *verb, int argc, char **argv, void *args,
@@ -111,7 +115,7 @@ int cli_parse(const struct cli_verb *verb, int argc, char **argv, void *args,
 			return refuse(verb, "no value for option",
 				      argv[optind - 1]);
 		if (c == '?')
-			return refuse_option(verb, argv, optind - 1);
+			return refuse_option(verb, argv);
 		option = &verb->options[c - OPTION_BASE];
 		if (option->take(args, optarg ? optarg : "", &err))
 			return cli_fail(-EINVAL, &err);
