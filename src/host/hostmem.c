@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Backends of guest memory on memfds. */
+/* Backends of guest memory on files in memory. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "available.h"
+#include "backing_file.h"
 #include "hostmem.h"
 
 #define PAGE_BYTES 4096ULL
@@ -45,19 +46,14 @@ static int map_aligned(struct hostmem *mem)
 int hostmem_create(struct hostmem *mem, const char *name, uint64_t size,
 		   uint64_t align, struct error *err)
 {
-	/* Nobody who is given the file can take memory from under KVM. */
-	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 	int ret;
 
 	*mem = (struct hostmem){.size = size, .align = align};
-	mem->fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	mem->fd = backing_file_create(name);
 	if (mem->fd < 0)
-		return error_set_errno(err, -errno, "no memfd for '%s'", name);
-	if (ftruncate(mem->fd, (off_t)size) < 0 ||
-	    fcntl(mem->fd, F_ADD_SEALS, seals) < 0)
-		ret = -errno;
-	else
-		ret = map_aligned(mem);
+		return error_set_errno(err, mem->fd,
+				       "no file in memory for '%s'", name);
+	ret = ftruncate(mem->fd, (off_t)size) < 0 ? -errno : map_aligned(mem);
 	if (ret) {
 		hostmem_destroy(mem);
 		return error_set_errno(

@@ -3,8 +3,9 @@
  * Memory of the host that backs guest memory: one backend for each boot node
  * and each elastic device.
  *
- * A backend is a memfd, mapped shared and without reservation: making one of
- * 16 TiB costs address space alone. Pages come into being when they are
+ * A backend is a file in memory (a memfd, or a file of a tmpfs that has huge
+ * pages), mapped shared and without reservation: making one of 16 TiB costs
+ * address space alone. Pages come into being when they are
  * touched or populated, and go when they are discarded (a hole is punched, so
  * that no mapping of the file, ours, KVM's or another process's, keeps them).
  *
@@ -20,7 +21,7 @@
 #include "error.h"
 
 struct hostmem {
-	int fd;		/* the memfd; -1 if there is none */
+	int fd;		/* the file; -1 if there is none */
 	uint64_t size;	/* bytes; multiple of the page size */
 	uint8_t *base;	/* where it is mapped */
 	uint64_t align; /* alignment of base */
@@ -29,7 +30,7 @@ struct hostmem {
 /*
  * Make a backend of size bytes, mapped at an address aligned to align (power
  * of two, at least 4096; use 2 MiB so that huge pages can serve it). name
- * shows in /proc/PID/maps. Locked pages, dumps: the range is left out of core
+ * shows in /proc/PID/maps, after `bellows:`. The range is left out of core
  * dumps (MADV_DONTDUMP).
  */
 int hostmem_create(struct hostmem *mem, const char *name, uint64_t size,

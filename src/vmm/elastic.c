@@ -431,11 +431,9 @@ static int make_memory(struct elastic *e, struct guest_memory *memory,
 		.size = e->max_bytes,
 		.mem = &e->mem,
 	};
-	char name[sizeof("bellows-") + VM_ID_MAX];
 	int ret;
 
-	snprintf(name, sizeof(name), "bellows-%s", e->id);
-	ret = hostmem_create(&e->mem, name, e->max_bytes, HUGE_PAGE, err);
+	ret = hostmem_create(&e->mem, e->id, e->max_bytes, HUGE_PAGE, err);
 	if (ret)
 		return ret;
 	ret = guest_memory_add(memory, &region);

@@ -260,7 +260,7 @@ static int open_source(struct vm *vm, const struct vm_config *config,
 static int make_boot_memory(struct vm *vm, struct error *err)
 {
 	uint64_t offset = 0;
-	int ret = hostmem_create(&vm->boot_mem, "bellows-boot", vm->boot_bytes,
+	int ret = hostmem_create(&vm->boot_mem, "boot", vm->boot_bytes,
 				 BOOT_ALIGN, err);
 
 	for (unsigned int i = 0; i < vm->plan.nr_boot && !ret; i++) {

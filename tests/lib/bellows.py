@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -25,17 +26,22 @@ def bellows(*arguments, timeout=60, check=False, **kwargs):
     return done
 
 
-def memfds(pid):
-    """[(name, bytes that the host holds)] of the memfds that a process has
-    open, as the host's kernel says: nothing the VMM says is used."""
+# Files in memory that back a guest's, as /proc shows them.
+GUEST_FILE = re.compile(r"^(?:/memfd:|/)bellows:(.*?)(?: \(deleted\))?$")
+
+
+def guest_files(pid):
+    """[(name, bytes that the host holds)] of the files that back a guest's
+    memory, as the host's kernel says: nothing the VMM says is used."""
     rows = []
     folder = f"/proc/{pid}/fd"
     for fd in os.listdir(folder):
         try:
             name = os.readlink(f"{folder}/{fd}")
-            if name.startswith("/memfd:"):
+            found = GUEST_FILE.match(name)
+            if found:
                 held = os.stat(f"{folder}/{fd}").st_blocks * 512
-                rows.append((name[7:].removesuffix(" (deleted)"), held))
+                rows.append((found.group(1), held))
         except FileNotFoundError:
             pass
     return rows
@@ -86,7 +92,7 @@ class BellowsVmm(Vmm):
 
     def guest_mappings(self):
         return [(start, end) for start, end, name, _ in self.smaps()
-                if name.startswith("/memfd:")]
+                if GUEST_FILE.match(name)]
 
     def press_power(self):
         self.cli("stop", "--wait", "0")
