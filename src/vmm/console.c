@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "console.h"
+#include "host/thread.h"
 #include "terminal.h"
 
 #define RING_SIZE 4096
@@ -288,12 +289,12 @@ int console_create(struct console **out, enum vm_console kind, const char *path,
 	ret = open_ends(console, kind, path, err);
 	if (ret)
 		goto fail_wake;
-	ret = -pthread_create(&console->thread, NULL, console_thread, console);
+	ret = thread_start(&console->thread, "console", console_thread,
+			   console);
 	if (ret) {
 		error_set_errno(err, ret, "no thread for the console");
 		goto fail_ends;
 	}
-	pthread_setname_np(console->thread, "console");
 	*out = console;
 	return 0;
 

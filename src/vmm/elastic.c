@@ -23,6 +23,7 @@
 
 #include "host/hostmem.h"
 #include "host/size.h"
+#include "host/thread.h"
 #include "virtio/virtio_pci.h"
 #include "virtio/virtqueue.h"
 #include "vmm/elastic.h"
@@ -517,14 +518,14 @@ int elastic_create(struct elastic **out, const struct vm_elastic_config *config,
 int elastic_start(struct elastic *e, struct error *err)
 {
 	char name[16];
-	int ret = -pthread_create(&e->worker, NULL, worker_thread, e);
+	int ret;
 
+	snprintf(name, sizeof(name), "em-%.12s", e->id);
+	ret = thread_start(&e->worker, name, worker_thread, e);
 	if (ret)
 		return error_set_errno(
 			err, ret, "no thread for elastic device '%s'", e->id);
 	e->worker_started = true;
-	snprintf(name, sizeof(name), "em-%.12s", e->id);
-	pthread_setname_np(e->worker, name);
 	return 0;
 }
 

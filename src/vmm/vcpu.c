@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "host/thread.h"
 #include "vcpu.h"
 
 #define KICK_SIGNAL SIGUSR1
@@ -131,13 +132,12 @@ static int create_vcpu(struct vcpus *vcpus, struct machine *machine,
 				  err);
 	if (ret)
 		return ret;
-	ret = -pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
+	snprintf(name, sizeof(name), "vcpu%u", index);
+	ret = thread_start(&vcpu->thread, name, vcpu_thread, vcpu);
 	if (ret)
 		return error_set_errno(err, ret, "no thread for vCPU %u",
 				       index);
 	vcpu->started = true;
-	snprintf(name, sizeof(name), "vcpu%u", index);
-	pthread_setname_np(vcpu->thread, name);
 	return 0;
 }
 

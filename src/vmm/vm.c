@@ -25,6 +25,7 @@
 #include "console.h"
 #include "elastic.h"
 #include "guest_memory.h"
+#include "host/thread.h"
 #include "kvm.h"
 #include "machine.h"
 #include "pci.h"
@@ -360,10 +361,9 @@ static int start_threads(struct vm *vm, struct error *err)
 	ret = start_guest(vm, err);
 	if (ret)
 		return ret;
-	ret = -pthread_create(&vm->lifecycle, NULL, lifecycle_thread, vm);
+	ret = thread_start(&vm->lifecycle, "lifecycle", lifecycle_thread, vm);
 	if (ret)
 		return error_set_errno(err, ret, "no thread for the VM");
-	pthread_setname_np(vm->lifecycle, "lifecycle");
 	vm->lifecycle_started = true;
 	return 0;
 }
