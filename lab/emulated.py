@@ -283,9 +283,10 @@ def run(args, env, out):
     except Ended:
         if streams:
             streams.close()
-        code = host.process.poll()
-        why = "did not answer" if code is None else \
-            f"ended (QEMU status {code})"
+        try:
+            why = f"ended (QEMU status {host.process.wait(2)})"
+        except subprocess.TimeoutExpired:
+            why = "does not answer"
         print(f"lab: the emulated host {why}; the end of its console:",
               file=sys.stderr)
         return 125
