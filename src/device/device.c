@@ -83,8 +83,8 @@ static void encode_response(void *buf, enum vmem_response_type type,
 
 /* ---- Configuration ----------------------------------------------------- */
 
-static struct vmem_device_config
-with_defaults(const struct vmem_device_config *config)
+static struct vmem_device_config with_defaults(
+	const struct vmem_device_config *config)
 {
 	struct vmem_device_config full = *config;
 
@@ -264,10 +264,9 @@ static int unplug_everything(struct vmem_device *dev)
 	int ret;
 
 	if (block_set_hull(&dev->plugged, &hull)) {
-		ret = dev->ops->unplug(dev->opaque,
-				       dev->config.addr +
-					       hull.first * block_size,
-				       hull.nr * block_size);
+		ret = dev->ops->unplug(
+			dev->opaque, dev->config.addr + hull.first * block_size,
+			hull.nr * block_size);
 		if (ret != 0)
 			return ret;
 		block_set_clear(&dev->plugged);
@@ -315,8 +314,8 @@ static enum vmem_response_type refuse(const struct vmem_device *dev,
 {
 	if (dev->ops->guest_error)
 		dev->ops->guest_error(dev->opaque, error, req);
-	return error == VMEM_GUEST_OVER_REQUESTED ? VMEM_RESP_NACK :
-						    VMEM_RESP_ERROR;
+	return error == VMEM_GUEST_OVER_REQUESTED ? VMEM_RESP_NACK
+						  : VMEM_RESP_ERROR;
 }
 
 /*

@@ -217,6 +217,29 @@ def check_openapi():
     return bad
 
 
+def check_quotes():
+    """What README.md quotes of a file is what stands in the file."""
+    text = read("README.md")
+    quotes = re.findall(r"<!-- (\S+) -->\n```\w*\n(.*?)```\n<!-- /", text,
+                        re.S)
+    if not quotes:
+        return ["README.md quotes nothing"]
+    return [f"README.md: the quote of {name} is not what it holds"
+            for name, quote in quotes if quote != read(name)]
+
+
+def check_links():
+    """Every relative link in the documentation leads to a file."""
+    bad = []
+    for name in files():
+        if not name.endswith(".md"):
+            continue
+        for target in re.findall(r"\]\(([^)#:]+)\)", read(name)):
+            if not (ROOT / name).parent.joinpath(target).exists():
+                bad.append(f"{name}: {target} does not exist")
+    return bad
+
+
 CHECKS = {
     "check/format": check_format,
     "check/spdx": check_spdx,
@@ -225,4 +248,6 @@ CHECKS = {
     "check/headers": check_headers,
     "check/core-includes": check_core_includes,
     "check/openapi": check_openapi,
+    "check/quotes": check_quotes,
+    "check/links": check_links,
 }

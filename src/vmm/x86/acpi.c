@@ -18,8 +18,10 @@
 #include "layout.h"
 
 /* unsigned char dsdt_aml_code[], by iasl from dsdt.asl. */
+/* clang-format off */
 static const
 #include "dsdt.hex"
+/* clang-format on */
 
 #define WINDOW_SIZE (LAYOUT_ACPI_END - LAYOUT_ACPI)
 #define TABLE_ALIGN 64	/* what the FACS asks for */
