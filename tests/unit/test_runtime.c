@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Names of VMs: taken, in use, stale, given up; and why a resize stopped. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "api/runtime.h"
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+	strcpy(folder, "/tmp/bellows-unit-XXXXXX");
+	if (!mkdtemp(folder))
+		return -1;
+	return setenv("BELLOWS_RUNTIME_DIR", folder, 1);
+}
+
+static int remove_folder(void **state)
+{
+	return rmdir(folder); /* fails if anything was left in it */
+}
+
+static void taken_and_given_up(void **state)
+{
+	struct runtime_claim claim, second;
+	struct error err = {0};
+	struct stat st;
+	int fd;
+
+	assert_int_equal(runtime_claim(&claim, "one", &err), 0);
+	assert_int_equal(stat(claim.path, &st), 0);
+	assert_true(S_ISSOCK(st.st_mode));
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(runtime_claim(&second, "one", &err), -EEXIST);
+	assert_non_null(strstr(err.text, "'one'"));
+	fd = runtime_connect("one", &err);
+	assert_true(fd >= 0);
+	close(fd);
+	runtime_release(&claim);
+	runtime_release(&claim);
+	assert_int_equal(stat(claim.path, &st), -1);
+	assert_int_equal(runtime_connect("one", &err), -ENOENT);
+}
+
+static void stale_one_replaced(void **state)
+{
+	struct runtime_claim claim;
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct error err = {0};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/dead.sock", folder);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	close(fd);
+	assert_int_equal(runtime_connect("dead", &err), -ENOENT);
+	assert_int_equal(runtime_claim(&claim, "dead", &err), 0);
+	runtime_release(&claim);
+}
+
+/* Somebody else's socket of the same name is not ours to remove. */
+static void only_our_own_removed(void **state)
+{
+	struct runtime_claim first, second;
+	struct error err = {0};
+	struct stat st;
+
+	assert_int_equal(runtime_claim(&first, "x", &err), 0);
+	assert_int_equal(unlink(first.path), 0);
+	assert_int_equal(runtime_claim(&second, "x", &err), 0);
+	runtime_release(&first);
+	assert_int_equal(stat(second.path, &st), 0);
+	runtime_release(&second);
+}
+
+static void open_folder_refused(void **state)
+{
+	struct runtime_claim claim;
+	struct error err = {0};
+
+	assert_int_equal(chmod(folder, 0777), 0);
+	assert_int_equal(runtime_claim(&claim, "x", &err), -EACCES);
+	assert_non_null(strstr(err.text, folder));
+	assert_int_equal(chmod(folder, 0700), 0);
+}
+
+static void long_names_refused(void **state)
+{
+	struct runtime_claim claim;
+	struct error err = {0};
+	char name[120];
+
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	assert_int_equal(runtime_claim(&claim, name, &err), -ENAMETOOLONG);
+	assert_non_null(strstr(err.text, "BELLOWS_RUNTIME_DIR"));
+}
+
+static bool add_name(void *opaque, const char *name)
+{
+	strcat(opaque, name);
+	strcat(opaque, " ");
+	return true;
+}
+
+static void listed_in_order(void **state)
+{
+	struct runtime_claim b, a;
+	struct error err = {0};
+	char names[64] = "";
+
+	assert_int_equal(runtime_claim(&b, "b", &err), 0);
+	assert_int_equal(runtime_claim(&a, "a", &err), 0);
+	assert_int_equal(runtime_list(add_name, names, &err), 0);
+	assert_string_equal(names, "a b ");
+	runtime_release(&a);
+	runtime_release(&b);
+	setenv("BELLOWS_RUNTIME_DIR", "/no/such/folder", 1);
+	assert_int_equal(runtime_list(add_name, names, &err), 0);
+	setenv("BELLOWS_RUNTIME_DIR", folder, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(taken_and_given_up),
+		cmocka_unit_test(stale_one_replaced),
+		cmocka_unit_test(only_our_own_removed),
+		cmocka_unit_test(open_folder_refused),
+		cmocka_unit_test(long_names_refused),
+		cmocka_unit_test(listed_in_order),
+	};
+
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
