@@ -8,6 +8,7 @@
 #include "api/server.h"
 #include "cli.h"
 #include "host/size.h"
+#include "pairs.h"
 
 #define DEFAULT_MEMORY	(512ULL << 20)
 /* A stock kernel talks on the serial port only if it is told to. */
@@ -24,25 +25,16 @@ static int copy_word(const char *what, const char *value, char *to, size_t size,
 	return 0;
 }
 
-static int take_number(const char *what, const char *value, unsigned long max,
-		       unsigned long *number, struct error *err)
-{
-	char *end;
-
-	errno = 0;
-	*number = strtoul(value, &end, 10);
-	if (value[0] < '0' || value[0] > '9' || *end || errno || *number > max)
-		return error_set(err, -EINVAL,
-				 "%s: '%s' is not a whole number up to %lu",
-				 what, value, max);
-	return 0;
-}
+struct run_args {
+	struct vm_config config;
+	bool memory_given;
+};
 
 /* ---- Options ----------------------------------------------------------- */
 
 static int take_name(void *args, const char *value, struct error *err)
 {
-	struct vm_config *config = args;
+	struct vm_config *config = &((struct run_args *)args)->config;
 	int ret = vm_name_check(value, err);
 
 	return ret ? ret
@@ -52,45 +44,47 @@ static int take_name(void *args, const char *value, struct error *err)
 
 static int take_kernel(void *args, const char *value, struct error *err)
 {
-	((struct vm_config *)args)->kernel_path = value;
+	((struct run_args *)args)->config.kernel_path = value;
 	return 0;
 }
 
 static int take_initrd(void *args, const char *value, struct error *err)
 {
-	((struct vm_config *)args)->initrd_path = value;
+	((struct run_args *)args)->config.initrd_path = value;
 	return 0;
 }
 
 static int take_cmdline(void *args, const char *value, struct error *err)
 {
-	((struct vm_config *)args)->cmdline = value;
+	((struct run_args *)args)->config.cmdline = value;
 	return 0;
 }
 
 static int take_cpus(void *args, const char *value, struct error *err)
 {
 	unsigned long nr;
-	int ret = take_number("--cpus", value, VM_MAX_CPUS, &nr, err);
+	int ret = pairs_number("--cpus", value, VM_MAX_CPUS, &nr, err);
 
 	if (ret)
 		return ret;
 	if (nr < 1)
 		return error_set(err, -EINVAL, "--cpus: '%s': 1 to %d", value,
 				 VM_MAX_CPUS);
-	((struct vm_config *)args)->nr_cpus = (unsigned int)nr;
+	((struct run_args *)args)->config.nr_cpus = (unsigned int)nr;
 	return 0;
 }
 
 static int take_memory(void *args, const char *value, struct error *err)
 {
-	return size_parse("--memory", value,
-			  &((struct vm_config *)args)->memory_bytes, err);
+	struct run_args *run = args;
+
+	run->memory_given = true;
+	return size_parse("--memory", value, &run->config.memory_bytes, err);
 }
 
 static int take_console(void *args, const char *value, struct error *err)
 {
-	struct vm_config *config = args;
+	struct vm_config *config = &((struct run_args *)args)->config;
 
 	if (!strcmp(value, "stdio")) {
 		config->console = VM_CONSOLE_STDIO;
@@ -110,16 +104,20 @@ static int take_console(void *args, const char *value, struct error *err)
 
 static int take_prealloc(void *args, const char *value, struct error *err)
 {
-	((struct vm_config *)args)->prealloc = true;
+	((struct run_args *)args)->config.prealloc = true;
 	return 0;
 }
 
-static int take_elastic_key(struct vm_elastic_config *device, const char *key,
-			    const char *value, struct error *err)
+static int take_elastic_key(void *opaque, const char *key, const char *value,
+			    struct error *err)
 {
+	struct vm_elastic_config *device = opaque;
 	unsigned long node;
-	int ret;
+	int ret = pairs_placement("--elastic", &device->placement, key, value,
+				  err);
 
+	if (ret <= 0)
+		return ret;
 	if (!strcmp(key, "max"))
 		return size_parse("--elastic max", value, &device->max_bytes,
 				  err);
@@ -139,24 +137,22 @@ static int take_elastic_key(struct vm_elastic_config *device, const char *key,
 		return copy_word("--elastic id", value, device->id,
 				 sizeof(device->id), err);
 	if (!strcmp(key, "node")) {
-		ret = take_number("--elastic node", value, UINT16_MAX, &node,
-				  err);
+		ret = pairs_number("--elastic node", value, VM_MAX_NODES - 1,
+				   &node, err);
 		device->node = (int)node;
 		return ret;
 	}
 	return error_set(err, -EINVAL,
-			 "--elastic: '%s' is none of max, size, block, id and "
-			 "node",
+			 "--elastic: '%s' is none of max, size, block, id, "
+			 "node, pages, host and policy",
 			 key);
 }
 
-/* KEY=VALUE[,KEY=VALUE]... */
 static int take_elastic(void *args, const char *value, struct error *err)
 {
-	struct vm_config *config = args;
+	static const char *const lists[] = {"host", NULL};
+	struct vm_config *config = &((struct run_args *)args)->config;
 	struct vm_elastic_config *device;
-	char *copy, *rest, *item;
-	int ret = 0;
 
 	if (config->nr_elastic == VM_MAX_ELASTIC)
 		return error_set(err, -EINVAL,
@@ -164,24 +160,90 @@ static int take_elastic(void *args, const char *value, struct error *err)
 				 value, VM_MAX_ELASTIC);
 	device = &config->elastic[config->nr_elastic++];
 	*device = (struct vm_elastic_config){.node = -1};
-	copy = rest = strdup(value);
-	if (!copy)
-		return error_set(err, -ENOMEM, "no memory");
-	while (!ret && (item = strsep(&rest, ","))) {
-		char *equals = strchr(item, '=');
+	return pairs_parse("--elastic", value, lists, take_elastic_key, device,
+			   err);
+}
 
-		if (!equals || equals == item || !equals[1]) {
-			ret = error_set(err, -EINVAL,
-					"--elastic: '%s' in '%s' is not "
-					"KEY=VALUE, such as max=4G",
-					item, value);
-			break;
-		}
-		*equals = '\0';
-		ret = take_elastic_key(device, item, equals + 1, err);
+/* NODE:DISTANCE */
+static int take_distance(struct vm_node_config *node, const char *value,
+			 struct error *err)
+{
+	unsigned int to, distance;
+	char extra;
+
+	if (sscanf(value, "%u:%u%c", &to, &distance, &extra) != 2 ||
+	    to >= VM_MAX_NODES || distance < 10 || distance > 255)
+		return error_set(err, -EINVAL,
+				 "--node distance: '%s' is not NODE:DISTANCE "
+				 "with a distance of 10 to 255, such as 1:20",
+				 value);
+	node->distance[to] = (uint8_t)distance;
+	return 0;
+}
+
+static int take_node_key(void *opaque, const char *key, const char *value,
+			 struct error *err)
+{
+	struct vm_node_config *node = opaque;
+	uint64_t cpus = node->cpus;
+	int ret = pairs_placement("--node", &node->placement, key, value, err);
+
+	if (ret <= 0)
+		return ret;
+	if (!strcmp(key, "mem"))
+		return size_parse("--node mem", value, &node->memory_bytes,
+				  err);
+	if (!strcmp(key, "distance"))
+		return take_distance(node, value, err);
+	if (!strcmp(key, "cpus")) {
+		ret = pairs_range("--node cpus", value, VM_MAX_CPUS, &cpus,
+				  err);
+		node->cpus = (uint32_t)cpus;
+		return ret;
 	}
-	free(copy);
-	return ret;
+	return error_set(err, -EINVAL,
+			 "--node: '%s' is none of cpus, mem, distance, pages, "
+			 "host and policy",
+			 key);
+}
+
+static int take_node(void *args, const char *value, struct error *err)
+{
+	static const char *const lists[] = {"cpus", "distance", "host", NULL};
+	struct vm_config *config = &((struct run_args *)args)->config;
+
+	if (config->nr_nodes == VM_MAX_NODES)
+		return error_set(err, -EINVAL,
+				 "--node '%s': only %d nodes are possible",
+				 value, VM_MAX_NODES);
+	/* A node with nothing but an elastic device. */
+	if (!strcmp(value, "empty")) {
+		config->nr_nodes++;
+		return 0;
+	}
+	return pairs_parse("--node", value, lists, take_node_key,
+			   &config->nodes[config->nr_nodes++], err);
+}
+
+static int take_memory_key(void *opaque, const char *key, const char *value,
+			   struct error *err)
+{
+	struct vm_config *config = opaque;
+	int ret =
+		pairs_placement("--boot", &config->placement, key, value, err);
+
+	if (ret <= 0)
+		return ret;
+	return error_set(err, -EINVAL,
+			 "--boot: '%s' is none of pages, host and policy", key);
+}
+
+static int take_boot(void *args, const char *value, struct error *err)
+{
+	static const char *const lists[] = {"host", NULL};
+
+	return pairs_parse("--boot", value, lists, take_memory_key,
+			   &((struct run_args *)args)->config, err);
 }
 
 static const struct cli_option options[] = {
@@ -197,6 +259,10 @@ static const struct cli_option options[] = {
 	 take_console},
 	{"elastic", "KEY=VALUE,...", "an elastic device; see below",
 	 take_elastic},
+	{"node", "KEY=VALUE,...", "a NUMA node of the guest; see below",
+	 take_node},
+	{"boot", "KEY=VALUE,...", "placement of boot memory; see below",
+	 take_boot},
 	{"prealloc", NULL, "commit elastic memory when it is plugged",
 	 take_prealloc},
 	{0},
@@ -205,20 +271,21 @@ static const struct cli_option options[] = {
 static int run(const struct cli_verb *verb, int argc, char **argv)
 {
 	static const char *const needed[] = {"--name", "--kernel"};
-	struct vm_config *config = calloc(1, sizeof(*config));
+	struct run_args *args = calloc(1, sizeof(*args));
+	struct vm_config *config = &args->config;
 	struct cli_arguments arguments;
 	struct error err = {0};
 	const bool *given;
 	int status;
 
-	if (!config) {
+	if (!args) {
 		fprintf(stderr, "bellows: no memory\n");
 		return CLI_FAILED;
 	}
 	config->cmdline = DEFAULT_CMDLINE;
 	config->nr_cpus = 1;
 	config->memory_bytes = DEFAULT_MEMORY;
-	status = cli_parse(verb, argc, argv, config, &arguments);
+	status = cli_parse(verb, argc, argv, args, &arguments);
 	if (status >= 0)
 		goto out;
 	given = (const bool[]){config->name[0], config->kernel_path};
@@ -232,11 +299,16 @@ static int run(const struct cli_verb *verb, int argc, char **argv)
 		status = CLI_REFUSED;
 		goto out;
 	}
+	if (config->nr_nodes && !args->memory_given) {
+		config->memory_bytes = 0;
+		for (unsigned int i = 0; i < config->nr_nodes; i++)
+			config->memory_bytes += config->nodes[i].memory_bytes;
+	}
 	status = (int)api_run_vm(config, &err);
 	if (status)
 		fprintf(stderr, "bellows: %s\n", err.text);
 out:
-	free(config);
+	free(args);
 	return status;
 }
 

@@ -93,9 +93,34 @@ static uint64_t groups_room(void)
 	return room;
 }
 
-uint64_t host_available(void)
+/* Free memory of the nodes, and their page cache that can go. */
+static uint64_t nodes_room(uint64_t nodes)
+{
+	uint64_t room = 0;
+
+	for (unsigned int node = 0; node < 64; node++) {
+		uint64_t free_kib = 0, cache_kib = 0;
+		char path[64], key[64];
+
+		if (!(nodes >> node & 1))
+			continue;
+		snprintf(path, sizeof(path),
+			 "/sys/devices/system/node/node%u/meminfo", node);
+		snprintf(key, sizeof(key), "Node %u MemFree:", node);
+		read_number(path, key, &free_kib);
+		snprintf(key, sizeof(key), "Node %u Inactive(file):", node);
+		read_number(path, key, &cache_kib);
+		room += (free_kib + cache_kib) * 1024;
+	}
+	return room;
+}
+
+uint64_t host_available(uint64_t nodes)
 {
 	uint64_t kib, room = groups_room();
+
+	if (nodes && nodes_room(nodes) < room)
+		room = nodes_room(nodes);
 
 	if (read_number("/proc/meminfo", "MemAvailable:", &kib) &&
 	    kib * 1024 < room)

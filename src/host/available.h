@@ -8,9 +8,10 @@
 /*
  * Bytes that could be committed now without driving the host, or the control
  * group that we are in, out of memory: what the kernel estimates to be
- * available, less a reserve. UINT64_MAX where the kernel does not say. Any
- * thread.
+ * available, less a reserve. nodes: only memory of these nodes of the host
+ * counts (bit n: node n); 0: of all. UINT64_MAX where the kernel does not say.
+ * Any thread.
  */
-uint64_t host_available(void);
+uint64_t host_available(uint64_t nodes);
 
 #endif

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -67,22 +68,46 @@ static int create_huge(const char *name)
 	return fd;
 }
 
-int backing_file_create(const char *name)
+bool backing_file_can_huge(void)
+{
+	int fd = huge_pages_allowed() ? mount_tmpfs() : -1;
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static int create_memfd(const char *name, unsigned int flags)
 {
 	/* Nobody who is given the file can take memory from under KVM. */
 	const int seals = F_SEAL_SHRINK | F_SEAL_SEAL;
-	char file_name[NAME_BYTES];
-	int fd = -1;
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
 
-	snprintf(file_name, sizeof(file_name), "bellows:%s", name);
-	if (huge_pages_allowed())
-		fd = create_huge(file_name);
-	if (fd >= 0)
-		return fd;
-	fd = memfd_create(file_name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd >= 0 && fcntl(fd, F_ADD_SEALS, seals) == 0)
 		return fd;
 	if (fd >= 0)
 		close(fd);
 	return -errno;
+}
+
+int backing_file_create(const char *name, enum hostmem_pages pages)
+{
+	char file_name[NAME_BYTES];
+	int fd = -1;
+
+	snprintf(file_name, sizeof(file_name), "bellows:%s", name);
+	switch (pages) {
+	case HOSTMEM_PAGES_2M:
+		return create_memfd(file_name, MFD_HUGETLB | MFD_HUGE_2MB);
+	case HOSTMEM_PAGES_1G:
+		return create_memfd(file_name, MFD_HUGETLB | MFD_HUGE_1GB);
+	case HOSTMEM_PAGES_4K:
+		break;
+	case HOSTMEM_PAGES_ANY:
+	case HOSTMEM_PAGES_THP:
+		if (huge_pages_allowed())
+			fd = create_huge(file_name);
+		break;
+	}
+	return fd >= 0 ? fd : create_memfd(file_name, 0);
 }

@@ -3,12 +3,19 @@
 #ifndef HOST_BACKING_FILE_H
 #define HOST_BACKING_FILE_H
 
+#include <stdbool.h>
+
+#include "hostmem.h"
+
 /*
- * A file of size 0, without a name, whose pages are memory. In huge pages if
- * the host lets this process have them (its setting of transparent huge pages
- * is not `never`, and we may mount); otherwise in small ones. name shows in
- * /proc/PID/maps as /bellows:NAME. A file descriptor or a negative errno value.
+ * A file of size 0, without a name, whose pages are memory, of the kind that is
+ * asked for. name shows in /proc/PID/maps, after `bellows:`. A file descriptor
+ * or a negative errno value.
  */
-int backing_file_create(const char *name);
+int backing_file_create(const char *name, enum hostmem_pages pages);
+
+/* Whether transparent huge pages are to be had: the host's setting is not
+ * `never`, and we may mount. */
+bool backing_file_can_huge(void);
 
 #endif

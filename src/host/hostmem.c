@@ -11,9 +11,10 @@
 #include "available.h"
 #include "backing_file.h"
 #include "hostmem.h"
+#include "placement.h"
+#include "size.h"
 
-#define PAGE_BYTES 4096ULL
-#define MIB	   (1ULL << 20)
+#define HUGE_PAGE (2ULL << 20)
 
 /* Map the file at an aligned address: reserve more than is needed, put it in
  * the middle, give the edges back. */
@@ -44,21 +45,34 @@ static int map_aligned(struct hostmem *mem)
 }
 
 int hostmem_create(struct hostmem *mem, const char *name, uint64_t size,
-		   uint64_t align, struct error *err)
+		   const struct hostmem_placement *placement, struct error *err)
 {
 	int ret;
 
-	*mem = (struct hostmem){.size = size, .align = align};
-	mem->fd = backing_file_create(name);
+	*mem = (struct hostmem){.size = size, .align = HUGE_PAGE};
+	if (placement)
+		mem->placement = *placement;
+	if (hostmem_page_bytes(&mem->placement) > mem->align)
+		mem->align = hostmem_page_bytes(&mem->placement);
+	mem->fd = backing_file_create(name, mem->placement.pages);
 	if (mem->fd < 0)
 		return error_set_errno(err, mem->fd,
 				       "no file in memory for '%s'", name);
 	ret = ftruncate(mem->fd, (off_t)size) < 0 ? -errno : map_aligned(mem);
 	if (ret) {
 		hostmem_destroy(mem);
+		return error_set_errno(err, ret,
+				       "cannot reserve %s of memory for '%s'",
+				       size_format(size).text, name);
+	}
+	ret = placement_apply(mem);
+	if (ret) {
+		hostmem_destroy(mem);
 		return error_set_errno(
-			err, ret, "cannot reserve %llu MiB of memory for '%s'",
-			(unsigned long long)(size / MIB), name);
+			err, ret,
+			"cannot place memory of '%s' on the host "
+			"nodes asked for",
+			name);
 	}
 	return 0;
 }
@@ -73,68 +87,42 @@ void hostmem_destroy(struct hostmem *mem)
 	mem->fd = -1;
 }
 
-/* Find the first hole in [*start, end): sets both its ends. */
-static bool next_hole(int fd, uint64_t *start, uint64_t end, uint64_t *hole_end)
-{
-	off_t hole = lseek(fd, (off_t)*start, SEEK_HOLE);
-	off_t data;
-
-	if (hole < 0 || (uint64_t)hole >= end)
-		return false;
-	data = lseek(fd, hole, SEEK_DATA);
-	*start = (uint64_t)hole;
-	*hole_end = data < 0 || (uint64_t)data > end ? end : (uint64_t)data;
-	return true;
-}
-
-static int allocate(int fd, uint64_t offset, uint64_t size)
+/* The kernel undoes what it did of a call that fails. */
+static int populate_file(struct hostmem *mem, uint64_t offset, uint64_t size)
 {
 	int ret;
 
+	/* It would rather kill a process than say no. */
+	if (host_available(mem->placement.policy == HOSTMEM_POLICY_BIND
+				   ? mem->placement.host_nodes
+				   : 0) < size)
+		return -ENOMEM;
 	do {
-		ret = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset,
+		ret = fallocate(mem->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset,
 				(off_t)size);
 	} while (ret < 0 && errno == EINTR);
-	return ret < 0 ? -errno : 0;
+	if (ret < 0)
+		return errno == ENOSPC ? -ENOMEM : -errno;
+	/* Map the pages, too: whoever asks where they are can be told. */
+	madvise(mem->base + offset, size, MADV_POPULATE_WRITE);
+	return 0;
 }
 
-/*
- * All or nothing: a hole that cannot be filled takes those filled before with
- * it. The kernel undoes a hole of its own accord; what was filled before is
- * remembered in a bounded list, and where that runs over, the rest of the
- * range stays as it is (it was committed, and is discarded with its blocks).
- */
+/* The policy of huge page pools belongs to the mapping, so it is touched
+ * there. What the range held before a failure was not plugged. */
+static int populate_pool(struct hostmem *mem, uint64_t offset, uint64_t size)
+{
+	if (madvise(mem->base + offset, size, MADV_POPULATE_WRITE) == 0)
+		return 0;
+	hostmem_discard(mem, offset, size);
+	return -ENOMEM;
+}
+
 int hostmem_populate(struct hostmem *mem, uint64_t offset, uint64_t size)
 {
-	enum {
-		MAX_FILLED = 64
-	};
-	struct {
-		uint64_t start, end;
-	} filled[MAX_FILLED];
-	unsigned int nr_filled = 0;
-	uint64_t at = offset, end = offset + size, hole_end;
-
-	/* The kernel would rather kill a process than say no. */
-	if (host_available() < size)
-		return -ENOMEM;
-	while (at < end && next_hole(mem->fd, &at, end, &hole_end)) {
-		int ret = allocate(mem->fd, at, hole_end - at);
-
-		if (ret) {
-			for (unsigned int i = 0; i < nr_filled; i++)
-				hostmem_discard(mem, filled[i].start,
-						filled[i].end -
-							filled[i].start);
-			return ret == -ENOSPC ? -ENOMEM : ret;
-		}
-		if (nr_filled < MAX_FILLED) {
-			filled[nr_filled].start = at;
-			filled[nr_filled++].end = hole_end;
-		}
-		at = hole_end;
-	}
-	return 0;
+	return hostmem_must_populate(&mem->placement)
+		       ? populate_pool(mem, offset, size)
+		       : populate_file(mem, offset, size);
 }
 
 int hostmem_discard(struct hostmem *mem, uint64_t offset, uint64_t size)

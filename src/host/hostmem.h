@@ -16,34 +16,78 @@
 #ifndef HOST_HOSTMEM_H
 #define HOST_HOSTMEM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "error.h"
+
+#define HOSTMEM_MAX_NODES 64
+
+/* Which pages of the host. */
+enum hostmem_pages {
+	HOSTMEM_PAGES_ANY, /* huge ones if the host lets us, else small ones */
+	HOSTMEM_PAGES_4K,
+	HOSTMEM_PAGES_THP, /* transparent huge pages, or an error */
+	HOSTMEM_PAGES_2M,  /* of the hugetlb pools */
+	HOSTMEM_PAGES_1G,
+};
+
+/* From which nodes of the host. */
+enum hostmem_policy {
+	HOSTMEM_POLICY_DEFAULT,
+	HOSTMEM_POLICY_BIND,	   /* from these nodes, or not at all */
+	HOSTMEM_POLICY_PREFERRED,  /* from the first of them, while it can */
+	HOSTMEM_POLICY_INTERLEAVE, /* page by page from all of them */
+};
+
+/* Zero is the default. */
+struct hostmem_placement {
+	enum hostmem_pages pages;
+	enum hostmem_policy policy;
+	uint64_t host_nodes; /* bit n: node n; with a policy other than default
+			      */
+};
 
 struct hostmem {
 	int fd;		/* the file; -1 if there is none */
 	uint64_t size;	/* bytes; multiple of the page size */
 	uint8_t *base;	/* where it is mapped */
 	uint64_t align; /* alignment of base */
+	struct hostmem_placement placement;
 };
 
+/* Bytes of the smallest page that a placement may give: 4096 unless it says
+ * otherwise. */
+uint64_t hostmem_page_bytes(const struct hostmem_placement *placement);
+
+/* True if touching memory that was not populated could fail with a signal:
+ * populate before anyone may touch it. */
+bool hostmem_must_populate(const struct hostmem_placement *placement);
+
+/* Whether the host can place memory so: its nodes exist, its pages are to be
+ * had. -EINVAL with a sentence. */
+int hostmem_placement_check(const struct hostmem_placement *placement,
+			    struct error *err);
+
 /*
- * Make a backend of size bytes, mapped at an address aligned to align (power
- * of two, at least 4096; use 2 MiB so that huge pages can serve it). name
+ * Make a backend of size bytes (a multiple of its page size), mapped at an
+ * address that huge pages can serve, placed as placement (NULL: the default)
+ * says; nothing is committed yet. name
  * shows in /proc/PID/maps, after `bellows:`. The range is left out of core
  * dumps (MADV_DONTDUMP).
  */
 int hostmem_create(struct hostmem *mem, const char *name, uint64_t size,
-		   uint64_t align, struct error *err);
+		   const struct hostmem_placement *placement,
+		   struct error *err);
 
 /* Unmap and close; mem may be zeroed with fd -1, or destroyed already. */
 void hostmem_destroy(struct hostmem *mem);
 
 /*
  * Commit all pages of [offset, offset + size) now. -ENOMEM if the host has
- * not got them: what was committed by this call is given back (never what was
- * there before it), and no signal is raised. Blocks for as long as clearing
- * the pages takes.
+ * not got them: what was committed by this call is given back, and no signal
+ * is raised. What the range held stays, but for hugetlb pages after a failure.
+ * Blocks for as long as clearing the pages takes.
  */
 int hostmem_populate(struct hostmem *mem, uint64_t offset, uint64_t size);
 
@@ -58,5 +102,13 @@ int hostmem_discard(struct hostmem *mem, uint64_t offset, uint64_t size);
  * touched them. Costs one system call, whatever the size.
  */
 int64_t hostmem_resident(const struct hostmem *mem);
+
+/*
+ * On which nodes of the host the pages are that this process has mapped, in
+ * bytes, asked of the kernel. Reads /proc: its cost grows with what is
+ * resident. 0 or a negative errno value.
+ */
+int hostmem_residence(const struct hostmem *mem,
+		      uint64_t bytes[HOSTMEM_MAX_NODES]);
 
 #endif

@@ -30,8 +30,6 @@
 
 #define PCI_CLASS_OTHER	 0x00ff00
 #define NR_VECTORS	 (VMEM_NR_QUEUES + 1)
-#define HUGE_PAGE	 (2ULL << 20)
-#define DEFAULT_BLOCK	 (2ULL << 20)
 #define NR_REQUEST_TYPES (VMEM_REQ_STATE + 1)
 #define NR_RESPONSES	 (VMEM_RESP_ERROR + 1)
 
@@ -39,6 +37,7 @@ struct elastic {
 	char id[VM_ID_MAX];
 	int node;
 	uint64_t addr, block_bytes, max_bytes;
+	struct hostmem_placement placement;
 	bool prealloc;
 	struct kvm *kvm;
 	struct pci_bus *pci;
@@ -431,10 +430,11 @@ static int make_memory(struct elastic *e, struct guest_memory *memory,
 		.gpa = e->addr,
 		.size = e->max_bytes,
 		.mem = &e->mem,
+		.node = (unsigned int)(e->node >= 0 ? e->node : 0),
 	};
 	int ret;
 
-	ret = hostmem_create(&e->mem, e->id, e->max_bytes, HUGE_PAGE, err);
+	ret = hostmem_create(&e->mem, e->id, e->max_bytes, &e->placement, err);
 	if (ret)
 		return ret;
 	ret = guest_memory_add(memory, &region);
@@ -489,10 +489,12 @@ int elastic_create(struct elastic **out, const struct vm_elastic_config *config,
 	memcpy(e->id, config->id, sizeof(e->id));
 	e->node = config->node;
 	e->addr = place->addr;
-	e->block_bytes =
-		config->block_bytes ? config->block_bytes : DEFAULT_BLOCK;
+	e->block_bytes = vm_elastic_block(config);
+	e->placement = config->placement;
 	e->max_bytes = config->max_bytes;
-	e->prealloc = place->prealloc;
+	/* Pages of a pool must be there before the guest touches them. */
+	e->prealloc =
+		place->prealloc || hostmem_must_populate(&config->placement);
 	e->kvm = place->kvm;
 	e->pci = place->pci;
 	e->memory = place->memory;

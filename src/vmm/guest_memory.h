@@ -18,6 +18,7 @@ struct guest_region {
 	struct hostmem *mem;
 	uint64_t offset; /* of gpa in mem */
 	bool boot;	 /* boot memory: it is in the firmware map */
+	unsigned int node;
 };
 
 #define GUEST_MEMORY_MAX_REGIONS 192

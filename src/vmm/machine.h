@@ -46,6 +46,13 @@ struct machine_ops {
 	void (*poweroff)(void *opaque);
 };
 
+/* NUMA, as firmware tells it. */
+struct machine_numa {
+	unsigned int nr_nodes; /* 0: no tables */
+	uint8_t cpu_node[VM_MAX_CPUS];
+	uint8_t distance[VM_MAX_NODES][VM_MAX_NODES];
+};
+
 struct machine_config {
 	struct kvm *kvm;
 	const struct guest_memory *memory;
@@ -53,6 +60,7 @@ struct machine_config {
 	struct bus *mmio; /* the machine adds its ranges */
 	struct serial *serial;
 	unsigned int nr_cpus;
+	const struct machine_numa *numa;
 	const struct machine_ops *ops;
 	void *opaque;
 };

@@ -25,6 +25,7 @@
 #include "console.h"
 #include "elastic.h"
 #include "guest_memory.h"
+#include "host/size.h"
 #include "host/thread.h"
 #include "kvm.h"
 #include "machine.h"
@@ -33,7 +34,9 @@
 #include "vmm.h"
 #include "x86/boot.h"
 
-#define BOOT_ALIGN (2ULL << 20)
+/* Distances between nodes that nobody set, as ACPI has them. */
+#define LOCAL_DISTANCE	10
+#define REMOTE_DISTANCE 20
 
 struct vm {
 	char name[VM_NAME_MAX];
@@ -45,7 +48,9 @@ struct vm {
 	char *kernel_path, *initrd_path, *cmdline;
 	struct kvm kvm;
 	struct machine_plan plan;
-	struct hostmem boot_mem;
+	unsigned int nr_boot; /* backends of boot memory: one a node */
+	struct hostmem boot[VM_MAX_NODES];
+	struct machine_numa numa;
 	struct guest_memory memory;
 	struct bus mmio;
 	struct pci_bus pci;
@@ -164,6 +169,16 @@ static int start_guest(struct vm *vm, struct error *err)
 	return 0;
 }
 
+/* It must read as zero again. Pages of a pool are kept: another process might
+ * take them before we have them back. */
+static int clear_boot_memory(struct hostmem *mem)
+{
+	if (!hostmem_must_populate(&mem->placement))
+		return hostmem_discard(mem, 0, mem->size);
+	memset(mem->base, 0, mem->size);
+	return 0;
+}
+
 static int reset_guest(struct vm *vm, struct error *err)
 {
 	int ret;
@@ -174,9 +189,12 @@ static int reset_guest(struct vm *vm, struct error *err)
 		if (ret)
 			return ret;
 	}
-	ret = hostmem_discard(&vm->boot_mem, 0, vm->boot_mem.size);
-	if (ret)
-		return error_set_errno(err, ret, "cannot clear boot memory");
+	for (unsigned int i = 0; i < vm->nr_boot; i++) {
+		ret = clear_boot_memory(&vm->boot[i]);
+		if (ret)
+			return error_set_errno(err, ret,
+					       "cannot clear boot memory");
+	}
 	return start_guest(vm, err);
 }
 
@@ -258,28 +276,119 @@ static int open_source(struct vm *vm, const struct vm_config *config,
 	return boot_check(&vm->source, err);
 }
 
-static int make_boot_memory(struct vm *vm, struct error *err)
+static int add_boot_region(struct vm *vm, const struct guest_region *region,
+			   struct error *err)
+{
+	guest_memory_add(&vm->memory, region);
+	return kvm_add_memory(&vm->kvm, region->gpa, region->size,
+			      region->mem->base + region->offset, err);
+}
+
+/* Give a backend the next addresses of the plan, from *range and *used on. */
+static int map_boot_memory(struct vm *vm, struct hostmem *mem,
+			   unsigned int node, unsigned int *range,
+			   uint64_t *used, struct error *err)
 {
 	uint64_t offset = 0;
-	int ret = hostmem_create(&vm->boot_mem, "boot", vm->boot_bytes,
-				 BOOT_ALIGN, err);
+	int ret = 0;
 
-	for (unsigned int i = 0; i < vm->plan.nr_boot && !ret; i++) {
-		const struct machine_range *range = &vm->plan.boot[i];
-		const struct guest_region region = {
-			.gpa = range->start,
-			.size = range->size,
-			.mem = &vm->boot_mem,
-			.offset = offset,
-			.boot = true,
-		};
+	while (offset < mem->size && !ret) {
+		const struct machine_range *r = &vm->plan.boot[*range];
+		uint64_t size = r->size - *used;
 
-		guest_memory_add(&vm->memory, &region);
-		ret = kvm_add_memory(&vm->kvm, range->start, range->size,
-				     vm->boot_mem.base + offset, err);
-		offset += range->size;
+		if (size > mem->size - offset)
+			size = mem->size - offset;
+		ret = add_boot_region(vm,
+				      &(const struct guest_region){
+					      .gpa = r->start + *used,
+					      .size = size,
+					      .mem = mem,
+					      .offset = offset,
+					      .boot = true,
+					      .node = node,
+				      },
+				      err);
+		offset += size;
+		*used += size;
+		if (*used == r->size) {
+			(*range)++;
+			*used = 0;
+		}
 	}
 	return ret;
+}
+
+static int make_boot_backend(struct vm *vm, const char *name, uint64_t size,
+			     const struct hostmem_placement *placement,
+			     struct error *err)
+{
+	struct hostmem *mem = &vm->boot[vm->nr_boot];
+	int ret = hostmem_create(mem, name, size, placement, err);
+
+	if (ret)
+		return ret;
+	vm->nr_boot++;
+	if (hostmem_must_populate(placement) &&
+	    hostmem_populate(mem, 0, mem->size))
+		return error_set(err, -ENOMEM,
+				 "the host's pool of huge pages has not enough "
+				 "for %s of boot memory ('%s')",
+				 size_format(size).text, name);
+	return 0;
+}
+
+/* Boot memory of the nodes, one after the other. */
+static int make_boot_memory(struct vm *vm, const struct vm_config *config,
+			    struct error *err)
+{
+	unsigned int range = 0;
+	uint64_t used = 0;
+	int ret = 0;
+
+	if (!config->nr_nodes) {
+		ret = make_boot_backend(vm, "boot", config->memory_bytes,
+					&config->placement, err);
+		return ret ? ret
+			   : map_boot_memory(vm, &vm->boot[0], 0, &range, &used,
+					     err);
+	}
+	for (unsigned int i = 0; i < config->nr_nodes && !ret; i++) {
+		const struct vm_node_config *node = &config->nodes[i];
+		char name[16];
+
+		if (!node->memory_bytes)
+			continue;
+		snprintf(name, sizeof(name), "node%u", i);
+		ret = make_boot_backend(vm, name, node->memory_bytes,
+					&node->placement, err);
+		if (!ret)
+			ret = map_boot_memory(vm, &vm->boot[vm->nr_boot - 1], i,
+					      &range, &used, err);
+	}
+	return ret;
+}
+
+static uint8_t node_distance(const struct vm_config *config, unsigned int from,
+			     unsigned int to)
+{
+	if (config->nodes[from].distance[to])
+		return config->nodes[from].distance[to];
+	if (config->nodes[to].distance[from])
+		return config->nodes[to].distance[from];
+	return from == to ? LOCAL_DISTANCE : REMOTE_DISTANCE;
+}
+
+static void plan_numa(struct machine_numa *numa, const struct vm_config *config)
+{
+	numa->nr_nodes = config->nr_nodes;
+	for (unsigned int i = 0; i < config->nr_nodes; i++) {
+		for (unsigned int cpu = 0; cpu < config->nr_cpus; cpu++) {
+			if (config->nodes[i].cpus >> cpu & 1)
+				numa->cpu_node[cpu] = (uint8_t)i;
+		}
+		for (unsigned int j = 0; j < config->nr_nodes; j++)
+			numa->distance[i][j] = node_distance(config, i, j);
+	}
 }
 
 static int make_elastic(struct vm *vm, const struct vm_config *config,
@@ -297,10 +406,13 @@ static int make_elastic(struct vm *vm, const struct vm_config *config,
 
 	for (unsigned int i = 0; i < config->nr_elastic; i++) {
 		struct vm_elastic_config device = config->elastic[i];
-		uint64_t align = device.block_bytes > vm->plan.elastic_align
-					 ? device.block_bytes
-					 : vm->plan.elastic_align;
+		uint64_t align = vm->plan.elastic_align;
 
+		device.block_bytes = vm_elastic_block(&device);
+		if (device.block_bytes > align)
+			align = device.block_bytes;
+		if (config->nr_nodes && device.node < 0)
+			device.node = 0;
 		vm_elastic_id(config, i, device.id);
 		place.addr = (place.addr + align - 1) & ~(align - 1);
 		if (place.addr >= vm->plan.address_end ||
@@ -332,6 +444,7 @@ static int make_platform(struct vm *vm, const struct vm_config *config,
 		.pci = &vm->pci,
 		.mmio = &vm->mmio,
 		.nr_cpus = config->nr_cpus,
+		.numa = &vm->numa,
 		.ops = &vm_machine_ops,
 		.opaque = vm,
 	};
@@ -380,7 +493,6 @@ static struct vm *vm_alloc(const struct vm_config *config)
 	vm->created_ms = now_ms();
 	vm->source.kernel_fd = vm->source.initrd_fd = -1;
 	vm->kvm.sys_fd = vm->kvm.vm_fd = -1;
-	vm->boot_mem.fd = -1;
 	vm->end_fd = -1;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->wish, NULL);
@@ -416,7 +528,8 @@ int vm_create(const struct vm_config *config, struct vm **out,
 	if (ret)
 		goto fail;
 	pci_init(&vm->pci, &vm->mmio, &vm->plan.pci_mmio);
-	ret = make_boot_memory(vm, err);
+	plan_numa(&vm->numa, config);
+	ret = make_boot_memory(vm, config, err);
 	if (!ret)
 		ret = make_platform(vm, config, err);
 	if (!ret)
@@ -448,7 +561,8 @@ void vm_destroy(struct vm *vm)
 	machine_destroy(vm->machine);
 	pci_finish(&vm->pci);
 	kvm_destroy(&vm->kvm);
-	hostmem_destroy(&vm->boot_mem);
+	for (unsigned int i = 0; i < vm->nr_boot; i++)
+		hostmem_destroy(&vm->boot[i]);
 	if (vm->end_fd >= 0)
 		close(vm->end_fd);
 	if (vm->source.kernel_fd >= 0)
@@ -485,14 +599,17 @@ enum vm_end vm_end_reason(const struct vm *vm, struct error *err)
 
 void vm_get_status(struct vm *vm, struct vm_status *status)
 {
-	int64_t resident = hostmem_resident(&vm->boot_mem);
-
 	memset(status, 0, sizeof(*status));
 	memcpy(status->name, vm->name, sizeof(status->name));
 	status->pid = getpid();
 	status->nr_cpus = vm->nr_cpus;
 	status->boot_bytes = vm->boot_bytes;
-	status->boot_resident_bytes = resident > 0 ? (uint64_t)resident : 0;
+	for (unsigned int i = 0; i < vm->nr_boot; i++) {
+		int64_t resident = hostmem_resident(&vm->boot[i]);
+
+		if (resident > 0)
+			status->boot_resident_bytes += (uint64_t)resident;
+	}
 	status->resident_bytes = status->boot_resident_bytes;
 	status->uptime_ms = now_ms() - vm->created_ms;
 	status->nr_elastic = vm->nr_elastic;

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "host/error.h"
+#include "host/hostmem.h"
 
 #define VM_NAME_MAX                                                            \
 	64		  /* bytes with the NUL; [A-Za-z0-9._-], not starting  \
@@ -24,6 +25,7 @@
 #define VM_ID_MAX      32 /* the same characters */
 #define VM_MAX_ELASTIC 64
 #define VM_MAX_CPUS    16
+#define VM_MAX_NODES   64
 #define VM_MIN_MEMORY  (64ULL << 20)
 
 struct vm;
@@ -34,13 +36,24 @@ enum vm_console {
 	VM_CONSOLE_NONE,
 };
 
+/* One NUMA node of the guest. */
+struct vm_node_config {
+	uint32_t cpus;	       /* bit n: processor n */
+	uint64_t memory_bytes; /* boot memory; multiple of 2 MiB; 0: none */
+	struct hostmem_placement placement;
+	/* To node n, 10 is local; 0: 10 to itself, 20 to others, or what node
+	 * n says of this one. */
+	uint8_t distance[VM_MAX_NODES];
+};
+
 /* One elastic (virtio-mem) device. */
 struct vm_elastic_config {
 	char id[VM_ID_MAX];	  /* empty: "em" and its number */
 	uint64_t max_bytes;	  /* region_size */
 	uint64_t requested_bytes; /* at start */
-	uint64_t block_bytes;	  /* 0: 2 MiB */
+	uint64_t block_bytes;	  /* 0: the smallest that its pages allow */
 	int node;		  /* -1: none given */
+	struct hostmem_placement placement;
 };
 
 struct vm_config {
@@ -49,7 +62,12 @@ struct vm_config {
 	const char *initrd_path; /* NULL: none */
 	const char *cmdline;	 /* "" allowed */
 	unsigned int nr_cpus;
-	uint64_t memory_bytes; /* boot memory; multiple of 2 MiB */
+	/* Boot memory, a multiple of 2 MiB; with nodes the sum of theirs. */
+	uint64_t memory_bytes;
+	struct hostmem_placement placement; /* of boot memory without nodes */
+	/* 0: the guest hears nothing of NUMA. */
+	unsigned int nr_nodes;
+	struct vm_node_config nodes[VM_MAX_NODES];
 	enum vm_console console;
 	const char *console_path; /* VM_CONSOLE_FILE */
 	bool prealloc;		  /* commit memory when it is plugged */
@@ -120,6 +138,9 @@ int vm_name_check(const char *name, struct error *err);
  */
 void vm_elastic_id(const struct vm_config *config, unsigned int index,
 		   char id[VM_ID_MAX]);
+
+/* The block size of a config's elastic device, with the default filled in. */
+uint64_t vm_elastic_block(const struct vm_elastic_config *device);
 
 /* Check a config without touching the host beyond its files. The sentence in
  * err names the value and what would be right. */

@@ -82,7 +82,7 @@ static struct vm_config usual(void)
 		.elastic = {{.max_bytes = GIB, .node = -1},
 			    {.max_bytes = GIB,
 			     .requested_bytes = 2 * MIB,
-			     .node = 1}},
+			     .node = -1}},
 	};
 
 	return config;
@@ -180,8 +180,76 @@ static void devices_refused(void **state)
 	strcpy(config.elastic[0].id, "em1");
 	refused(&config, "'em1'");
 	config = usual();
-	config.elastic[0].node = 65536;
-	refused(&config, "65536");
+	config.elastic[0].node = 3;
+	refused(&config, "no node 3");
+	config = usual();
+	config.elastic[0].placement.pages = HOSTMEM_PAGES_1G;
+	config.elastic[0].block_bytes = 2 * MIB;
+	refused(&config, "block=2M");
+}
+
+static struct vm_config with_nodes(void)
+{
+	struct vm_config config = usual();
+
+	config.nr_nodes = 3;
+	config.nodes[0].cpus = 1;
+	config.nodes[0].memory_bytes = 512 * MIB;
+	config.nodes[1].cpus = 2;
+	config.elastic[1].node = 2;
+	return config;
+}
+
+static void nodes_taken(void **state)
+{
+	struct vm_config config = with_nodes();
+	struct error err = {0};
+
+	if (vm_config_check(&config, &err))
+		fail_msg("%s", err.text);
+	config.nodes[0].distance[2] = 31;
+	config.nodes[0].placement.policy = HOSTMEM_POLICY_BIND;
+	config.nodes[0].placement.host_nodes = 1;
+	if (vm_config_check(&config, &err))
+		fail_msg("%s", err.text);
+}
+
+static void nodes_refused(void **state)
+{
+	struct vm_config config = with_nodes();
+
+	config.nodes[2].cpus = 3;
+	refused(&config, "processor 0 is on another node");
+	config.nodes[2].cpus = 4;
+	refused(&config, "no processor 2");
+	config = with_nodes();
+	config.nodes[1].cpus = 0;
+	refused(&config, "processor 1 is on no node");
+	config = with_nodes();
+	config.nodes[2].memory_bytes = 2 * MIB;
+	refused(&config, "514M");
+	config.nodes[2].memory_bytes = MIB;
+	refused(&config, "node 2: memory of 1M");
+	config = with_nodes();
+	config.elastic[1].node = 3;
+	refused(&config, "no node 3");
+	config = with_nodes();
+	config.nodes[1].distance[3] = 20;
+	refused(&config, "node 3");
+	config = with_nodes();
+	config.nodes[1].distance[0] = 10;
+	refused(&config, "distance 10");
+	config = with_nodes();
+	config.nodes[1].distance[1] = 20;
+	refused(&config, "itself");
+	config = with_nodes();
+	config.nodes[1].placement.policy = HOSTMEM_POLICY_BIND;
+	refused(&config, "no host node");
+	config.nodes[1].placement.host_nodes = 1ULL << 63;
+	refused(&config, "host node 63");
+	config = with_nodes();
+	config.nr_nodes = VM_MAX_NODES + 1;
+	refused(&config, "65 nodes");
 }
 
 int main(void)
@@ -193,6 +261,8 @@ int main(void)
 		cmocka_unit_test(machines_refused),
 		cmocka_unit_test(names_refused),
 		cmocka_unit_test(devices_refused),
+		cmocka_unit_test(nodes_taken),
+		cmocka_unit_test(nodes_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,7 @@ static void make(struct hostmem *mem, uint64_t size)
 {
 	struct error err = {0};
 
-	if (hostmem_create(mem, "test", size, 2 * MIB, &err))
+	if (hostmem_create(mem, "test", size, NULL, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal((uintptr_t)mem->base % (2 * MIB), 0);
 	assert_int_equal(hostmem_resident(mem), 0);
@@ -65,7 +65,7 @@ static void populated(void **state)
 /* More than the host has: refused, and nothing is committed or lost. */
 static void too_much(void **state)
 {
-	uint64_t available = host_available();
+	uint64_t available = host_available(0);
 	struct hostmem mem;
 
 	if (available == UINT64_MAX)
@@ -93,7 +93,7 @@ static void no_space(void **state)
 	struct hostmem mem;
 	struct error err = {0};
 
-	assert_true(hostmem_create(&mem, "huge", 1ULL << 62, 4096, &err) < 0);
+	assert_true(hostmem_create(&mem, "huge", 1ULL << 62, NULL, &err) < 0);
 	assert_non_null(strstr(err.text, "huge"));
 	hostmem_destroy(&mem);
 }

@@ -44,6 +44,8 @@ static const
 #define MADT_HAS_8259	       (1U << 0)
 #define MADT_CPU_ENABLED       (1U << 0)
 #define MADT_ACTIVE_HIGH_LEVEL 0x000d
+#define SRAT_ENABLED	       (1U << 0)
+#define SRAT_HOTPLUGGABLE      (1U << 1)
 #define WAET_RTC_GOOD	       (1U << 0)
 #define WAET_PM_TIMER_GOOD     (1U << 1)
 
@@ -171,6 +173,35 @@ struct PACKED acpi_waet {
 	uint32_t flags;
 };
 
+struct PACKED acpi_srat {
+	struct acpi_header header;
+	uint32_t reserved; /* 1 */
+	uint64_t reserved2;
+};
+
+struct PACKED srat_cpu {
+	uint8_t type, length;
+	uint8_t node_low, apic_id;
+	uint32_t flags;
+	uint8_t eid, node_high[3];
+	uint32_t clock;
+};
+
+struct PACKED srat_memory {
+	uint8_t type, length;
+	uint32_t node;
+	uint16_t reserved;
+	uint64_t base, size;
+	uint32_t reserved2;
+	uint32_t flags;
+	uint64_t reserved3;
+};
+
+struct PACKED acpi_slit {
+	struct acpi_header header;
+	uint64_t nr_nodes;
+};
+
 static_assert(sizeof(struct acpi_rsdp) == 36, "ACPI 5.2.5.3");
 static_assert(sizeof(struct acpi_header) == 36, "ACPI 5.2.6");
 static_assert(sizeof(struct acpi_address) == 12, "ACPI 5.2.3.2");
@@ -186,10 +217,15 @@ static_assert(sizeof(struct madt_override) == 10, "ACPI 5.2.12.5");
 static_assert(sizeof(struct madt_local_nmi) == 6, "ACPI 5.2.12.7");
 static_assert(sizeof(struct acpi_mcfg) == 60, "PCI Firmware 4.1.2");
 static_assert(sizeof(struct acpi_waet) == 40, "WAET 1.0");
+static_assert(sizeof(struct acpi_srat) == 48, "ACPI 5.2.16");
+static_assert(sizeof(struct srat_cpu) == 16, "ACPI 5.2.16.1");
+static_assert(sizeof(struct srat_memory) == 40, "ACPI 5.2.16.2");
+static_assert(sizeof(struct acpi_slit) == 44, "ACPI 5.2.17");
 
 /* The window, and how much of it is used. */
 struct builder {
 	const struct acpi_config *config;
+	const struct guest_memory *gm;
 	uint8_t *base;
 	uint32_t used;
 	bool full; /* something did not fit; nothing is written from then on */
@@ -378,12 +414,62 @@ static void build_waet(struct builder *b)
 	append(b, &waet, sizeof(waet));
 }
 
-/* The tables that XSDT lists. NUMA's (SRAT, SLIT) have their place here. */
-static void (*const tables[])(struct builder *b) = {
-	build_fadt,
-	build_madt,
-	build_mcfg,
-	build_waet,
+/* Which node processors and memory belong to. Elastic regions are there as
+ * hot-pluggable: so the guest knows of nodes that have nothing else. */
+static void build_srat(struct builder *b)
+{
+	const struct acpi_srat srat = {
+		.header = header("SRAT", 3, sizeof(srat)),
+		.reserved = 1,
+	};
+
+	append(b, &srat, sizeof(srat));
+	for (unsigned int i = 0; i < b->config->nr_cpus; i++) {
+		const struct srat_cpu cpu = {
+			.length = sizeof(cpu),
+			.node_low = b->config->numa->cpu_node[i],
+			.apic_id = (uint8_t)i,
+			.flags = SRAT_ENABLED,
+		};
+
+		append(b, &cpu, sizeof(cpu));
+	}
+	for (unsigned int i = 0; i < b->gm->nr_regions; i++) {
+		const struct guest_region *region = &b->gm->regions[i];
+		const struct srat_memory memory = {
+			.type = 1,
+			.length = sizeof(memory),
+			.node = region->node,
+			.base = region->gpa,
+			.size = region->size,
+			.flags = SRAT_ENABLED |
+				 (region->boot ? 0 : SRAT_HOTPLUGGABLE),
+		};
+
+		append(b, &memory, sizeof(memory));
+	}
+}
+
+static void build_slit(struct builder *b)
+{
+	const struct machine_numa *numa = b->config->numa;
+	const struct acpi_slit slit = {
+		.header = header("SLIT", 1, sizeof(slit)),
+		.nr_nodes = numa->nr_nodes,
+	};
+
+	append(b, &slit, sizeof(slit));
+	for (unsigned int i = 0; i < numa->nr_nodes; i++)
+		append(b, numa->distance[i], numa->nr_nodes);
+}
+
+/* The tables that XSDT lists. */
+static const struct {
+	void (*build)(struct builder *b);
+	bool numa; /* only with nodes */
+} tables[] = {
+	{build_fadt, false}, {build_madt, false}, {build_mcfg, false},
+	{build_waet, false}, {build_srat, true},  {build_slit, true},
 };
 
 #define NR_TABLES (sizeof(tables) / sizeof(tables[0]))
@@ -408,9 +494,10 @@ static void build_dsdt(struct builder *b)
 	append(b, dsdt_aml_code, sizeof(dsdt_aml_code));
 }
 
-static uint32_t build_xsdt(struct builder *b, const uint64_t *pointers)
+static uint32_t build_xsdt(struct builder *b, const uint64_t *pointers,
+			   unsigned int nr)
 {
-	const size_t size = NR_TABLES * sizeof(*pointers);
+	const size_t size = nr * sizeof(*pointers);
 	const struct acpi_header h = header("XSDT", 1, sizeof(h) + size);
 	uint32_t gpa = align(b);
 
@@ -441,10 +528,13 @@ int acpi_build(const struct guest_memory *gm, const struct acpi_config *config,
 {
 	struct builder b = {
 		.config = config,
+		.gm = gm,
 		.base = guest_memory_map(gm, LAYOUT_ACPI, WINDOW_SIZE),
 		.used = sizeof(struct acpi_rsdp),
 	};
+	bool numa = config->numa && config->numa->nr_nodes;
 	uint64_t pointers[NR_TABLES];
+	unsigned int nr = 0;
 	uint32_t xsdt;
 
 	if (config->nr_cpus == 0 || config->nr_cpus > MAX_APIC_ID + 1)
@@ -459,13 +549,16 @@ int acpi_build(const struct guest_memory *gm, const struct acpi_config *config,
 	build_facs(&b);
 	build_dsdt(&b);
 	for (size_t i = 0; i < NR_TABLES; i++) {
-		uint32_t gpa = align(&b);
+		uint32_t gpa;
 
-		tables[i](&b);
+		if (tables[i].numa && !numa)
+			continue;
+		gpa = align(&b);
+		tables[i].build(&b);
 		finish_table(&b, gpa);
-		pointers[i] = gpa;
+		pointers[nr++] = gpa;
 	}
-	xsdt = build_xsdt(&b, pointers);
+	xsdt = build_xsdt(&b, pointers, nr);
 	if (b.full)
 		return error_set(err, -ENOSPC,
 				 "ACPI tables do not fit into %u bytes",

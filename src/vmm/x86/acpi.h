@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * ACPI tables of the guest: RSDP, XSDT, FADT, DSDT (static, from dsdt.asl by
- * iasl), MADT, MCFG, and a table of dynamic ones with a place for SRAT and
- * SLIT.
+ * iasl), MADT, MCFG, WAET, and with NUMA nodes SRAT and SLIT.
  */
 #ifndef VMM_X86_ACPI_H
 #define VMM_X86_ACPI_H
@@ -10,10 +9,12 @@
 #include <stdint.h>
 
 #include "host/error.h"
-#include "vmm/guest_memory.h"
+#include "vmm/machine.h"
 
 struct acpi_config {
 	unsigned int nr_cpus; /* APIC IDs are 0 to nr_cpus - 1 */
+	/* NULL, or no nodes: SRAT and SLIT are left out. */
+	const struct machine_numa *numa;
 };
 
 /*

@@ -315,7 +315,10 @@ void machine_power_button(struct machine *machine)
 int machine_boot(struct machine *machine, const struct boot_source *source,
 		 struct error *err)
 {
-	const struct acpi_config acpi = {.nr_cpus = machine->config.nr_cpus};
+	const struct acpi_config acpi = {
+		.nr_cpus = machine->config.nr_cpus,
+		.numa = machine->config.numa,
+	};
 	int ret = restore_chips(machine);
 
 	if (ret)
