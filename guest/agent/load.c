@@ -9,10 +9,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent.h"
+
+#define LOAD_NICE 10
 
 #define PAGE  4096
 #define WORDS (PAGE / sizeof(uint64_t))
@@ -81,6 +84,8 @@ int load_start(struct load *load, uint64_t size_mib, bool random)
 	load->pid = fork();
 	if (load->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* A load on memory, not on the processor. */
+		setpriority(PRIO_PROCESS, 0, LOAD_NICE);
 		memory = mmap(NULL, size_mib << 20, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
 			      0);

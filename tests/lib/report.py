@@ -13,6 +13,7 @@ import fnmatch
 import os
 import re
 import sys
+import threading
 
 AGAIN = "./dev test"
 
@@ -29,6 +30,7 @@ def matches(name, pattern):
 class Report:
     def __init__(self, out=sys.stdout):
         self.out = out
+        self.lock = threading.Lock()
         self.passed = 0
         self.failed = []
         self.skipped = 0
@@ -58,6 +60,12 @@ class Report:
             return
         self.skipped += 1
         self._print(f"skip {name}: {reason}", 33)
+
+    def relay_all(self, lines):
+        """Print and count lines of a runner below, whole; any thread."""
+        with self.lock:
+            for line in lines:
+                self.relay(line)
 
     def relay(self, line):
         """Print a line of a runner below this one, and count it."""
