@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Structs to JSON and back; strict about what it takes. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "json.h"
@@ -101,6 +102,48 @@ json_t *api_status_json(const struct vm_status *status)
 	return object;
 }
 
+json_t *api_residence_json(const struct vm_residence *residence,
+			   unsigned int nr)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < nr; i++) {
+		const struct vm_residence *r = &residence[i];
+		json_t *object = json_object(), *nodes = json_object();
+
+		for (unsigned int node = 0; node < HOSTMEM_MAX_NODES; node++) {
+			char key[16];
+
+			snprintf(key, sizeof(key), "%u", node);
+			if (r->bytes[node])
+				set_number(nodes, key, r->bytes[node]);
+		}
+		json_object_set_new(object, "id", json_string(r->id));
+		json_object_set_new(object, "kind",
+				    json_string(r->boot ? "boot" : "elastic"));
+		json_object_set_new(object, "node",
+				    r->node < 0 ? json_null()
+						: json_integer(r->node));
+		json_object_set_new(object, "host_node_bytes", nodes);
+		json_array_append_new(list, object);
+	}
+	return json_pack("{s:o}", "memory", list);
+}
+
+/* A sentence may quote bytes that are no UTF-8, or end inside a character: a
+ * JSON string takes neither. */
+json_t *api_error_json(const char *sentence)
+{
+	json_t *text = json_string(sentence);
+	struct error plain = {0};
+
+	for (size_t i = 0; !text && sentence[i] && i < sizeof(plain.text) - 1;
+	     i++)
+		plain.text[i] = (sentence[i] & 0x80) ? '?' : sentence[i];
+	return json_pack("{s:o}", "error",
+			 text ? text : json_string(plain.text));
+}
+
 static int parse_target(const json_t *item, struct vm_resize_target *target,
 			struct error *err)
 {
@@ -186,4 +229,11 @@ int api_parse_stop(const json_t *body, bool *force, struct error *err)
 	return error_set(err, -EINVAL,
 			 "the body must be empty, or {\"force\": true} or "
 			 "{\"force\": false}");
+}
+
+int api_parse_reboot(const json_t *body, struct error *err)
+{
+	if (!body || (json_is_object(body) && json_object_size(body) == 0))
+		return 0;
+	return error_set(err, -EINVAL, "the body must be empty");
 }

@@ -12,6 +12,13 @@
 /* The VM as `GET /v1/vm` shows it; the caller's reference. NULL: no memory. */
 json_t *api_status_json(const struct vm_status *status);
 
+/* Where memory is on the host, as `GET /v1/vm/residence` shows it. */
+json_t *api_residence_json(const struct vm_residence *residence,
+			   unsigned int nr);
+
+/* {"error": SENTENCE}; the caller's reference. NULL: no memory. */
+json_t *api_error_json(const char *sentence);
+
 /*
  * Read the body of a resize: {"elastic": [{"id": ID, "requested_bytes": N}]}.
  * Fills up to VM_MAX_ELASTIC targets. -EINVAL with a sentence.
@@ -21,5 +28,8 @@ int api_parse_resize(const json_t *body, struct vm_resize_target *targets,
 
 /* Read the body of a stop: nothing, or {"force": BOOL}. */
 int api_parse_stop(const json_t *body, bool *force, struct error *err);
+
+/* Read the body of a reboot: nothing, or {}. */
+int api_parse_reboot(const json_t *body, struct error *err);
 
 #endif

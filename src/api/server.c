@@ -58,7 +58,7 @@ static void answer(struct evhttp_request *req, int code, json_t *body)
 static void answer_error(struct evhttp_request *req, int code,
 			 const char *sentence)
 {
-	answer(req, code, json_pack("{s:s}", "error", sentence));
+	answer(req, code, api_error_json(sentence));
 }
 
 static void answer_failure(struct evhttp_request *req, int ret,
@@ -109,6 +109,22 @@ static int read_body(struct evhttp_request *req, json_t **body,
 			 why.text, why.line);
 }
 
+static void answer_residence(struct server *server, struct evhttp_request *req,
+			     int code)
+{
+	struct vm_residence *residence =
+		calloc(VM_MAX_BACKENDS, sizeof(*residence));
+	unsigned int nr;
+
+	if (!residence) {
+		answer_error(req, HTTP_INTERNAL, "no memory");
+		return;
+	}
+	nr = vm_get_residence(server->vm, residence);
+	answer(req, code, api_residence_json(residence, nr));
+	free(residence);
+}
+
 /* ---- Operations -------------------------------------------------------- */
 
 static int op_show(struct server *server, const json_t *body, struct error *err)
@@ -129,9 +145,9 @@ static int op_resize(struct server *server, const json_t *body,
 static int op_reboot(struct server *server, const json_t *body,
 		     struct error *err)
 {
-	if (body && json_object_size(body) != 0)
-		return error_set(err, -EINVAL, "the body must be empty");
-	return vm_reboot(server->vm, err);
+	int ret = api_parse_reboot(body, err);
+
+	return ret ? ret : vm_reboot(server->vm, err);
 }
 
 static int op_stop(struct server *server, const json_t *body, struct error *err)
@@ -142,7 +158,7 @@ static int op_stop(struct server *server, const json_t *body, struct error *err)
 	return ret ? ret : vm_stop(server->vm, force, err);
 }
 
-/* All that the API has; each answers with the VM's status. */
+/* All that the API has. */
 static const struct operation {
 	const char *path;
 	enum evhttp_cmd_type method;
@@ -150,11 +166,18 @@ static const struct operation {
 	int code;
 	int (*run)(struct server *server, const json_t *body,
 		   struct error *err);
+	void (*answer)(struct server *server, struct evhttp_request *req,
+		       int code);
 } operations[] = {
-	{API_PREFIX, EVHTTP_REQ_GET, "GET", HTTP_OK, op_show},
-	{API_PREFIX "/elastic", EVHTTP_REQ_PUT, "PUT", HTTP_OK, op_resize},
-	{API_PREFIX "/reboot", EVHTTP_REQ_POST, "POST", 202, op_reboot},
-	{API_PREFIX "/stop", EVHTTP_REQ_POST, "POST", 202, op_stop},
+	{API_PREFIX, EVHTTP_REQ_GET, "GET", HTTP_OK, op_show, answer_status},
+	{API_PREFIX "/residence", EVHTTP_REQ_GET, "GET", HTTP_OK, op_show,
+	 answer_residence},
+	{API_PREFIX "/elastic", EVHTTP_REQ_PUT, "PUT", HTTP_OK, op_resize,
+	 answer_status},
+	{API_PREFIX "/reboot", EVHTTP_REQ_POST, "POST", 202, op_reboot,
+	 answer_status},
+	{API_PREFIX "/stop", EVHTTP_REQ_POST, "POST", 202, op_stop,
+	 answer_status},
 };
 
 static const struct operation *find_operation(const char *path)
@@ -197,7 +220,7 @@ static void on_request(struct evhttp_request *req, void *opaque)
 	if (ret)
 		answer_failure(req, ret, &err);
 	else
-		answer_status(server, req, op->code);
+		op->answer(server, req, op->code);
 }
 
 /* ---- The loop ---------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #include "cli.h"
 #include "diagnose.h"
 #include "host/size.h"
+#include "spread.h"
 
 #define DEFAULT_WAIT 60.0
 #define POLL_FIRST   0.002
@@ -53,49 +54,86 @@ static const json_t *find_device(const json_t *vm, const char *id)
 	return NULL;
 }
 
-/* Whose size a bare SIZE is: the only device's. */
-static int only_device(const json_t *vm, const char *name, char id[VM_ID_MAX],
-		       struct error *err)
+static int add_target(struct resize *r, const char *id, uint64_t bytes)
 {
-	const json_t *devices = json_object_get(vm, "elastic");
-	size_t nr = json_array_size(devices);
-
-	if (nr != 1)
-		return error_set(err, -EINVAL,
-				 "VM '%s' has %zu elastic devices; say which "
-				 "one is meant, as in ID=SIZE",
-				 name, nr);
-	snprintf(id, VM_ID_MAX, "%s",
-		 cli_string(json_array_get(devices, 0), "id"));
-	return 0;
-}
-
-static int add_target(struct resize *r, const char *text, struct error *err)
-{
-	const char *equals = strchr(text, '=');
-	const char *size = equals ? equals + 1 : text;
-	char id[VM_ID_MAX];
-	uint64_t bytes;
-	int ret;
-
-	if (equals) {
-		if ((size_t)(equals - text) >= sizeof(id))
-			return error_set(err, -ENOENT,
-					 "VM '%s' has no elastic device '%.*s'",
-					 r->name, (int)(equals - text), text);
-		snprintf(id, sizeof(id), "%.*s", (int)(equals - text), text);
-	} else {
-		ret = only_device(r->before, r->name, id, err);
-		if (ret)
-			return ret;
-	}
-	ret = size_parse(equals ? text : "resize", size, &bytes, err);
-	if (ret)
-		return ret;
 	return json_array_append_new(json_object_get(r->body, "elastic"),
 				     json_pack("{s:s, s:I}", "id", id,
 					       "requested_bytes",
 					       (json_int_t)bytes));
+}
+
+/* Spread a total over all devices, or those of one node. */
+static int add_total(struct resize *r, int node, uint64_t total,
+		     struct error *err)
+{
+	struct spread_device devices[VM_MAX_ELASTIC];
+	const char *ids[VM_MAX_ELASTIC];
+	unsigned int nr = 0;
+	const json_t *device;
+	char what[VM_NAME_MAX + 32];
+	size_t i;
+	int ret;
+
+	json_array_foreach(json_object_get(r->before, "elastic"), i, device)
+	{
+		const json_t *its = json_object_get(device, "node");
+		int number = json_is_integer(its) ? (int)json_integer_value(its)
+						  : -1;
+
+		if (nr == VM_MAX_ELASTIC || (node >= 0 && number != node))
+			continue;
+		ids[nr] = cli_string(device, "id");
+		devices[nr++] = (struct spread_device){
+			.node = number,
+			.block_bytes = cli_number(device, "block_bytes"),
+			.max_bytes = cli_number(device, "max_bytes"),
+			.bytes = cli_number(device, "requested_bytes"),
+		};
+	}
+	if (node >= 0)
+		snprintf(what, sizeof(what), "node %d of VM '%s'", node,
+			 r->name);
+	else
+		snprintf(what, sizeof(what), "VM '%s'", r->name);
+	if (!nr)
+		return error_set(err, -ENOENT, "%s has no elastic device",
+				 what);
+	ret = spread(devices, nr, total, what, err);
+	for (i = 0; i < nr && !ret; i++)
+		ret = add_target(r, ids[i], devices[i].bytes);
+	return ret;
+}
+
+/* SIZE (a total), ID=SIZE, or nodeN=SIZE unless a device is named so. */
+static int add_argument(struct resize *r, const char *text, bool only,
+			struct error *err)
+{
+	const char *equals = strchr(text, '=');
+	char id[VM_ID_MAX], extra;
+	uint64_t bytes;
+	int node, ret;
+
+	if (!equals && !only)
+		return error_set(err, -EINVAL,
+				 "resize: '%s' is a total, and must stand "
+				 "alone; name devices or nodes: ID=SIZE or "
+				 "nodeN=SIZE",
+				 text);
+	ret = size_parse(equals ? text : "resize", equals ? equals + 1 : text,
+			 &bytes, err);
+	if (ret)
+		return ret;
+	if (!equals)
+		return add_total(r, -1, bytes, err);
+	snprintf(id, sizeof(id), "%.*s",
+		 (int)((size_t)(equals - text) < sizeof(id)
+			       ? (size_t)(equals - text)
+			       : sizeof(id) - 1),
+		 text);
+	if (!find_device(r->before, id) &&
+	    sscanf(id, "node%d%c", &node, &extra) == 1 && node >= 0)
+		return add_total(r, node, bytes, err);
+	return add_target(r, id, bytes);
 }
 
 static int send_request(struct resize *r, const struct cli_arguments *arguments,
@@ -109,7 +147,8 @@ static int send_request(struct resize *r, const struct cli_arguments *arguments,
 	int ret = 0;
 
 	for (unsigned int i = 1; i < arguments->nr && !ret; i++)
-		ret = add_target(r, arguments->at[i], err);
+		ret = add_argument(r, arguments->at[i], arguments->nr == 2,
+				   err);
 	return ret ? ret : api_call(r->name, &call, &r->now, err);
 }
 
@@ -279,9 +318,11 @@ const struct cli_verb cli_resize = {
 	.summary = "Ask a guest to have more or less elastic memory",
 	.synopsis = "NAME [ID=]SIZE... [--wait SECONDS] [--json]",
 	.notes =
-		"SIZE is what the device is to have, a multiple of its block "
-		"size; ID= may be left\nout if the VM has one elastic device. "
-		"All sizes are checked before any is applied.\n"
+		"ID=SIZE asks for SIZE on a device, a multiple of its block "
+		"size; nodeN=SIZE for SIZE\non all devices of a node; SIZE "
+		"alone for a total. Totals are spread so that nodes\nkeep in "
+		"proportion to their maxima, and small changes move one "
+		"device. All sizes\nare checked before any is applied.\n"
 		"The request stands after the wait: the guest goes on trying.\n"
 		"\nExit status: 0 reached, 2 the request was wrong, 3 not "
 		"reached in time (it says\nwhat was reached, and why not more "

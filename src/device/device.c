@@ -255,35 +255,43 @@ static void notify(const struct vmem_device *dev)
 		dev->ops->config_changed(dev->opaque);
 }
 
-/* Unplug everything and let the usable region shrink. 0, or what the VMM
- * returned: then nothing changed. */
+/* Take all blocks back. 0, or what the VMM returned: then nothing changed. */
 static int unplug_everything(struct vmem_device *dev)
 {
 	uint64_t block_size = dev->config.block_size;
 	struct block_run hull;
 	int ret;
 
-	if (block_set_hull(&dev->plugged, &hull)) {
-		ret = dev->ops->unplug(
-			dev->opaque, dev->config.addr + hull.first * block_size,
-			hull.nr * block_size);
-		if (ret != 0)
-			return ret;
+	if (!block_set_hull(&dev->plugged, &hull))
+		return 0;
+	ret = dev->ops->unplug(dev->opaque,
+			       dev->config.addr + hull.first * block_size,
+			       hull.nr * block_size);
+	if (ret == 0)
 		block_set_clear(&dev->plugged);
-	}
-	/* requested_size as it is now: the VMM may have changed it. */
+	return ret;
+}
+
+/*
+ * Let the usable region shrink, once nothing is plugged. True if it did.
+ * Compares with what is usable now, not before the VMM was called: it may have
+ * changed requested_size from within that call.
+ */
+static bool shrink_usable(struct vmem_device *dev)
+{
+	uint64_t before = dev->usable_region_size;
+
 	dev->usable_region_size = usable_for(dev, dev->requested_size);
-	return 0;
+	return dev->usable_region_size != before;
 }
 
 int vmem_device_system_reset(struct vmem_device *dev)
 {
-	uint64_t usable_before = dev->usable_region_size;
 	int ret;
 
 	dev->accepted_features = 0;
 	ret = unplug_everything(dev);
-	if (ret == 0 && dev->usable_region_size != usable_before)
+	if (ret == 0 && shrink_usable(dev))
 		notify(dev);
 	return ret;
 }
@@ -384,6 +392,15 @@ static enum vmem_response_type unplug(struct vmem_device *dev,
 	return VMEM_RESP_ACK;
 }
 
+/* No notification: 5.15.6.4 excepts this request. */
+static enum vmem_response_type unplug_all(struct vmem_device *dev)
+{
+	if (unplug_everything(dev) != 0)
+		return VMEM_RESP_BUSY;
+	shrink_usable(dev);
+	return VMEM_RESP_ACK;
+}
+
 static enum vmem_range_state state_of(const struct vmem_device *dev,
 				      struct block_run range)
 {
@@ -402,7 +419,7 @@ static enum vmem_response_type serve(struct vmem_device *dev,
 	enum vmem_guest_error error;
 
 	if (req->type == VMEM_REQ_UNPLUG_ALL)
-		return unplug_everything(dev) ? VMEM_RESP_BUSY : VMEM_RESP_ACK;
+		return unplug_all(dev);
 	if (req->type != VMEM_REQ_PLUG && req->type != VMEM_REQ_UNPLUG &&
 	    req->type != VMEM_REQ_STATE)
 		return refuse(dev, VMEM_GUEST_BAD_TYPE, req);

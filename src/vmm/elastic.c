@@ -663,3 +663,10 @@ void elastic_get_status(struct elastic *e, struct vm_elastic_status *status)
 	resident = hostmem_resident(&e->mem);
 	status->resident_bytes = resident > 0 ? (uint64_t)resident : 0;
 }
+
+void elastic_get_residence(struct elastic *e, struct vm_residence *residence)
+{
+	*residence = (struct vm_residence){.node = e->node};
+	memcpy(residence->id, e->id, sizeof(residence->id));
+	hostmem_residence(&e->mem, residence->bytes);
+}

@@ -52,4 +52,8 @@ void elastic_request(struct elastic *elastic, uint64_t requested_bytes);
 void elastic_get_status(struct elastic *elastic,
 			struct vm_elastic_status *status);
 
+/* Where its pages are on the host. */
+void elastic_get_residence(struct elastic *elastic,
+			   struct vm_residence *residence);
+
 #endif

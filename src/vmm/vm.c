@@ -623,6 +623,30 @@ void vm_get_status(struct vm *vm, struct vm_status *status)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < vm->nr_boot; i++) {
+		struct vm_residence *r = &residence[nr++];
+
+		*r = (struct vm_residence){.boot = true, .node = -1};
+		for (unsigned int j = 0; j < vm->memory.nr_regions; j++) {
+			if (vm->numa.nr_nodes &&
+			    vm->memory.regions[j].mem == &vm->boot[i])
+				r->node = (int)vm->memory.regions[j].node;
+		}
+		if (r->node < 0)
+			strcpy(r->id, "boot");
+		else
+			snprintf(r->id, sizeof(r->id), "node%d", r->node);
+		hostmem_residence(&vm->boot[i], r->bytes);
+	}
+	for (unsigned int i = 0; i < vm->nr_elastic; i++)
+		elastic_get_residence(vm->elastic[i], &residence[nr++]);
+	return nr;
+}
+
 static struct elastic *find_elastic(const struct vm *vm, const char *id)
 {
 	for (unsigned int i = 0; i < vm->nr_elastic; i++) {

@@ -164,6 +164,20 @@ enum vm_end vm_end_reason(const struct vm *vm, struct error *err);
 /* Fill status with one consistent view per device. [any] */
 void vm_get_status(struct vm *vm, struct vm_status *status);
 
+/* Where the pages of one backend are on the host. */
+struct vm_residence {
+	char id[VM_ID_MAX]; /* of the elastic device; "boot", or "nodeN" */
+	int node;	    /* of the guest; -1: none */
+	bool boot;
+	uint64_t bytes[HOSTMEM_MAX_NODES]; /* on node n of the host */
+};
+
+#define VM_MAX_BACKENDS (VM_MAX_NODES + VM_MAX_ELASTIC)
+
+/* Ask the kernel; fills up to VM_MAX_BACKENDS, returns how many. Cost grows
+ * with what is resident. [any] */
+unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence);
+
 /* One target of a resize. */
 struct vm_resize_target {
 	char id[VM_ID_MAX];

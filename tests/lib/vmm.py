@@ -206,6 +206,17 @@ class Vmm:
         return {key: int(value) * KIB for key, value in
                 (pair.split("=") for pair in line.split())}
 
+    def mem_total_settled(self, quiet=0.5):
+        """MemTotal once it has not changed for a while: a guest counts memory
+        a moment after it has plugged it."""
+        total, since = self.mem_total(), time.monotonic()
+        while time.monotonic() - since < quiet:
+            time.sleep(0.05)
+            now = self.mem_total()
+            if now != total:
+                total, since = now, time.monotonic()
+        return total
+
     def mem_total(self):
         return self.meminfo()["MemTotal"]
 
