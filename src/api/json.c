@@ -80,10 +80,27 @@ static json_t *elastic_json(const struct vm_elastic_status *e)
 	return object;
 }
 
+static json_t *node_json(const struct vm_node_status *node, unsigned int number)
+{
+	json_t *object = json_object();
+	json_t *cpus = json_array();
+
+	for (unsigned int i = 0; i < VM_MAX_CPUS; i++) {
+		if (node->cpus >> i & 1)
+			json_array_append_new(cpus, json_integer(i));
+	}
+	set_number(object, "node", number);
+	json_object_set_new(object, "cpus", cpus);
+	set_number(object, "boot_bytes", node->boot_bytes);
+	set_number(object, "boot_resident_bytes", node->boot_resident_bytes);
+	return object;
+}
+
 json_t *api_status_json(const struct vm_status *status)
 {
 	json_t *object = json_object();
 	json_t *elastic = json_array();
+	json_t *nodes = json_array();
 
 	json_object_set_new(object, "name", json_string(status->name));
 	json_object_set_new(object, "state",
@@ -95,6 +112,9 @@ json_t *api_status_json(const struct vm_status *status)
 	set_number(object, "boot_bytes", status->boot_bytes);
 	set_number(object, "boot_resident_bytes", status->boot_resident_bytes);
 	set_number(object, "resident_bytes", status->resident_bytes);
+	for (unsigned int i = 0; i < status->nr_nodes; i++)
+		json_array_append_new(nodes, node_json(&status->nodes[i], i));
+	json_object_set_new(object, "nodes", nodes);
 	for (unsigned int i = 0; i < status->nr_elastic; i++)
 		json_array_append_new(elastic,
 				      elastic_json(&status->elastic[i]));

@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "api/client.h"
+#include "api/json.h"
 #include "api/runtime.h"
 #include "cli.h"
+#include "nodes.h"
 
 struct show {
-	bool json;
+	bool json, nodes;
 	json_t *vms; /* of ls */
 	struct error err;
 	int ret;
@@ -21,7 +23,20 @@ static int take_json(void *args, const char *value, struct error *err)
 	return 0;
 }
 
-static const struct cli_option options[] = {
+static int take_nodes(void *args, const char *value, struct error *err)
+{
+	((struct show *)args)->nodes = true;
+	return 0;
+}
+
+static const struct cli_option show_options[] = {
+	{"json", NULL, "print as JSON", take_json},
+	{"nodes", NULL, "draw NUMA nodes, and where the host holds them",
+	 take_nodes},
+	{0},
+};
+
+static const struct cli_option ls_options[] = {
 	{"json", NULL, "print as JSON", take_json},
 	{0},
 };
@@ -78,28 +93,46 @@ static int run_show(const struct cli_verb *verb, int argc, char **argv)
 {
 	struct show show = {0};
 	struct cli_arguments arguments;
-	json_t *vm = NULL;
+	const struct api_call call = {.method = "GET",
+				      .path = API_PREFIX "/residence"};
+	json_t *vm = NULL, *residence = NULL;
 	int ret, status = cli_parse(verb, argc, argv, &show, &arguments);
 
 	if (status >= 0)
 		return status;
 	ret = api_get_vm(arguments.at[0], &vm, &show.err);
-	if (ret)
-		return cli_fail(ret, &show.err);
-	if (show.json)
-		print_json(vm);
-	else
-		print_vm(vm);
+	if (!ret && !show.json && json_array_size(json_object_get(vm, "nodes")))
+		ret = api_call(arguments.at[0], &call, &residence, &show.err);
+	if (ret) {
+		status = cli_fail(ret, &show.err);
+	} else {
+		status = CLI_OK;
+		if (show.json)
+			print_json(vm);
+		else if (!show.nodes)
+			print_vm(vm);
+		else if (residence)
+			nodes_draw(vm, residence);
+		else
+			printf("VM '%s' has no NUMA nodes (bellows run "
+			       "--node makes them)\n",
+			       arguments.at[0]);
+		if (!show.json && !show.nodes && residence) {
+			printf("\n");
+			nodes_print_table(vm, residence);
+		}
+	}
+	json_decref(residence);
 	json_decref(vm);
-	return CLI_OK;
+	return status;
 }
 
 const struct cli_verb cli_show = {
 	.name = "show",
 	.summary = "Show a VM: its memory, and what the host holds for it",
-	.synopsis = "NAME [--json]",
+	.synopsis = "NAME [--json | --nodes]",
 	.notes = "RESIDENT is what the host's kernel really holds.\n",
-	.options = options,
+	.options = show_options,
 	.min_arguments = 1,
 	.max_arguments = 1,
 	.argument = "a NAME",
@@ -178,6 +211,6 @@ const struct cli_verb cli_ls = {
 	.name = "ls",
 	.summary = "List the VMs that run",
 	.synopsis = "[--json]",
-	.options = options,
+	.options = ls_options,
 	.run = run_ls,
 };

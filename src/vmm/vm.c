@@ -597,6 +597,35 @@ enum vm_end vm_end_reason(const struct vm *vm, struct error *err)
 	return end;
 }
 
+static int boot_node(const struct vm *vm, const struct hostmem *mem)
+{
+	for (unsigned int i = 0; vm->numa.nr_nodes && i < vm->memory.nr_regions;
+	     i++) {
+		if (vm->memory.regions[i].mem == mem)
+			return (int)vm->memory.regions[i].node;
+	}
+	return -1;
+}
+
+static void get_node_status(const struct vm *vm, struct vm_status *status)
+{
+	status->nr_nodes = vm->numa.nr_nodes;
+	for (unsigned int i = 0; i < vm->nr_boot; i++) {
+		int64_t resident = hostmem_resident(&vm->boot[i]);
+		int node = boot_node(vm, &vm->boot[i]);
+
+		if (resident < 0)
+			resident = 0;
+		status->boot_resident_bytes += (uint64_t)resident;
+		if (node < 0)
+			continue;
+		status->nodes[node].boot_bytes = vm->boot[i].size;
+		status->nodes[node].boot_resident_bytes = (uint64_t)resident;
+	}
+	for (unsigned int i = 0; vm->numa.nr_nodes && i < vm->nr_cpus; i++)
+		status->nodes[vm->numa.cpu_node[i]].cpus |= 1U << i;
+}
+
 void vm_get_status(struct vm *vm, struct vm_status *status)
 {
 	memset(status, 0, sizeof(*status));
@@ -604,12 +633,7 @@ void vm_get_status(struct vm *vm, struct vm_status *status)
 	status->pid = getpid();
 	status->nr_cpus = vm->nr_cpus;
 	status->boot_bytes = vm->boot_bytes;
-	for (unsigned int i = 0; i < vm->nr_boot; i++) {
-		int64_t resident = hostmem_resident(&vm->boot[i]);
-
-		if (resident > 0)
-			status->boot_resident_bytes += (uint64_t)resident;
-	}
+	get_node_status(vm, status);
 	status->resident_bytes = status->boot_resident_bytes;
 	status->uptime_ms = now_ms() - vm->created_ms;
 	status->nr_elastic = vm->nr_elastic;
@@ -630,12 +654,8 @@ unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence)
 	for (unsigned int i = 0; i < vm->nr_boot; i++) {
 		struct vm_residence *r = &residence[nr++];
 
-		*r = (struct vm_residence){.boot = true, .node = -1};
-		for (unsigned int j = 0; j < vm->memory.nr_regions; j++) {
-			if (vm->numa.nr_nodes &&
-			    vm->memory.regions[j].mem == &vm->boot[i])
-				r->node = (int)vm->memory.regions[j].node;
-		}
+		*r = (struct vm_residence){.boot = true,
+					   .node = boot_node(vm, &vm->boot[i])};
 		if (r->node < 0)
 			strcpy(r->id, "boot");
 		else

@@ -117,6 +117,11 @@ struct vm_elastic_status {
 	uint64_t changed_ms_ago, request_ms_ago;
 };
 
+struct vm_node_status {
+	uint32_t cpus; /* bit n: processor n */
+	uint64_t boot_bytes, boot_resident_bytes;
+};
+
 struct vm_status {
 	char name[VM_NAME_MAX];
 	enum vm_state state;
@@ -127,6 +132,8 @@ struct vm_status {
 	uint64_t boot_resident_bytes;
 	uint64_t uptime_ms; /* since vm_create() */
 	unsigned int nr_reboots;
+	unsigned int nr_nodes; /* NUMA nodes of the guest; 0: none were made */
+	struct vm_node_status nodes[VM_MAX_NODES];
 	unsigned int nr_elastic;
 	struct vm_elastic_status elastic[VM_MAX_ELASTIC];
 };
