@@ -33,6 +33,11 @@ def test(name, **arguments):
     return register
 
 
+def host_nodes(name):
+    """NUMA nodes of the host that a test is for."""
+    return 2 if name.startswith("lab/numa/") else 1
+
+
 class Failed(Exception):
     """What a test saw that should not be."""
 

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""NUMA: what the guest sees of its nodes, and where the host puts their
+memory. Runs on a host with two nodes."""
+import random
+import re
+import threading
+from pathlib import Path
+
+from harness import (GIB, KIB, MIB, Elastic, Failed, expect, expect_equal,
+                     power_off, test)
+from lib.bellows import bellows
+
+NODES = Path("/sys/devices/system/node")
+POOL = "hugepages/hugepages-2048kB"
+
+
+def facts(vmm):
+    """{node: (processors, distances, MemTotal)} as the guest's kernel says."""
+    rows = vmm.console.ask(
+        "sh cd /sys/devices/system/node; for n in node[0-9]*; do "
+        "echo $n \"$(cat $n/cpulist)\" \"$(cat $n/distance)\" "
+        "$(grep MemTotal $n/meminfo); done")
+    result = {}
+    for row in rows:
+        found = re.match(r"node(\d+) (\S*) ([\d ]+?) Node \d+ MemTotal: +"
+                         r"(\d+) kB", row)
+        expect(found, f"what is {row!r}?")
+        result[int(found[1])] = (found[2], found[3],
+                                 int(found[4]) * KIB)
+    return result
+
+
+def node_option(cpus=None, mem=None, distance=None, extra=""):
+    """The --node option, and what the guest must say of it."""
+    words = []
+    if cpus:
+        words.append(f"cpus={cpus}")
+    if mem:
+        words.append(f"mem={mem // MIB}M")
+    if distance:
+        words.append(f"distance={distance}")
+    return ["--node", (",".join(words) or "empty") + extra]
+
+
+def shape(lab, nodes, distances, kernel="6.1-cloud"):
+    """A guest of that shape, each node with an elastic device."""
+    options = []
+    for node in nodes:
+        options += node_option(*node)
+    cpus = sum(len(re.findall(r"\d+", n[0] or "")) for n in nodes)
+    vmm = lab.start(kernel=kernel, cpus=cpus, options=options,
+                    memory=sum(n[1] or 0 for n in nodes), elastic=[
+                        Elastic(512 * MIB, id=f"n{i}", node=i)
+                        for i in range(len(nodes))])
+    for i in range(len(nodes)):
+        vmm.resize(f"n{i}", 128 * MIB)
+    for i in range(len(nodes)):
+        vmm.wait_plugged(f"n{i}", 128 * MIB)
+    vmm.mem_total_settled()
+    seen = facts(vmm)
+    expect_equal("nodes", sorted(seen), list(range(len(nodes))))
+    for i, (cpu_list, memory, *_) in enumerate(nodes):
+        its_cpus, its_distances, total = seen[i]
+        expect_equal(f"processors of node {i}", its_cpus, cpu_list or "")
+        expect_equal(f"distances of node {i}", its_distances, distances[i])
+        most = (memory or 0) + 128 * MIB
+        expect(most - 96 * MIB - (memory or 0) // 16 <= total <= most,
+               f"node {i} has {total // MIB} MiB of {most // MIB}")
+    power_off(vmm)
+
+
+def remote(count):
+    return [" ".join("10" if i == j else "20" for j in range(count))
+            for i in range(count)]
+
+
+test("numa/shape-1", nodes=[("0", 512 * MIB)], distances=["10"])(shape)
+test("numa/shape-2", nodes=[("0", 256 * MIB, "1:31"), ("1", 256 * MIB)],
+     distances=["10 31", "31 10"], kernel="6.12-cloud")(shape)
+test("numa/shape-4-odd", nodes=[("0,2", 512 * MIB), ("1", None),
+                                (None, 256 * MIB), (None, None)],
+     distances=remote(4))(shape)
+test("numa/shape-8", nodes=[("0", 512 * MIB)] + [(None, 64 * MIB)] * 3
+     + [(None, None)] * 4, distances=remote(8),
+     kernel="6.12-generic")(shape)
+
+
+def residence(vmm):
+    """{device: {host node: bytes}}, asked of the host's kernel by the API."""
+    import json
+    import socket
+    link = socket.socket(socket.AF_UNIX)
+    link.connect(f"/run/bellows/{vmm.name}.sock")
+    link.sendall(b"GET /v1/vm/residence HTTP/1.1\r\nHost: x\r\n"
+                 b"Connection: close\r\n\r\n")
+    text = b""
+    while part := link.recv(65536):
+        text += part
+    body = json.loads(text.split(b"\r\n\r\n", 1)[1])
+    return {item["id"]: {int(k): v
+                         for k, v in item["host_node_bytes"].items()}
+            for item in body["memory"]}
+
+
+def walk(lab, seed, steps, pages, extra=""):
+    """Random resizes of one node at a time: that node alone changes, by
+    exactly the step, and its memory lies on its host node alone."""
+    rng = random.Random(seed)
+    placement = f",pages={pages},host={{}}{extra}"
+    options = ["--prealloc"]
+    for node in range(2):
+        options += ["--node", f"cpus={node},mem=256M"]
+    for node in range(2):
+        options += ["--elastic", f"id=n{node},max=512M,node={node}"
+                    + placement.format(node)]
+    vmm = lab.start(cpus=2, memory=512 * MIB, options=options,
+                    cmdline="init_on_alloc=0")
+    size = [0, 0]
+    before = {n: f[2] for n, f in facts(vmm).items()}
+    for step in range(steps):
+        node = rng.randrange(2)
+        move = rng.choice((2, 4, 2, 4, 126, 128, 130)) * MIB
+        target = max(0, min(512 * MIB, size[node] + rng.choice((1, -1))
+                            * move))
+        vmm.resize(f"n{node}", target)
+        vmm.wait_plugged(f"n{node}", target)
+        wanted = dict(before)
+        wanted[node] += target - size[node]
+        for _ in range(100):
+            after = {n: f[2] for n, f in facts(vmm).items()}
+            if after == wanted:
+                break
+        expect_equal(f"MemTotal after step {step} (seed {seed}: node {node} "
+                     f"from {size[node]} to {target})", after, wanted)
+        held = residence(vmm)[f"n{node}"]
+        expect_equal(f"on host nodes after step {step} (seed {seed})", held,
+                     {node: target} if target else {})
+        size[node], before = target, after
+    power_off(vmm)
+
+
+test("numa/walk-small-pages", seed=1, steps=60, pages="4K")(walk)
+test("numa/walk-huge-pages", seed=2, steps=200, pages="thp")(walk)
+
+
+class Pool:
+    """Huge pages of 2 MiB on a host node; as many as before afterwards."""
+
+    def __init__(self, node, count):
+        self.path = NODES / f"node{node}" / POOL
+        self.set(count)
+
+    def set(self, count):
+        (self.path / "nr_hugepages").write_text(str(count))
+        there = int((self.path / "nr_hugepages").read_text())
+        if there != count:
+            raise Failed(f"the host gave {there} huge pages of {count}")
+
+    def free(self):
+        return int((self.path / "free_hugepages").read_text())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        (self.path / "nr_hugepages").write_text("0")
+
+
+@test("numa/walk-pool-pages")
+def walk_pool(lab):
+    """The same walk with pages of a pool, which come back."""
+    with Pool(0, 300) as zero, Pool(1, 300) as one:
+        walk(lab, 3, 60, "2M")
+        expect_equal("free pages", (zero.free(), one.free()), (300, 300))
+
+
+@test("numa/pool-runs-dry")
+def runs_dry(lab):
+    """A grow stops where the pool does, says so, and goes on when pages come
+    back; the guest lives on."""
+    with Pool(1, 100) as pool:
+        vmm = lab.start(memory=256 * MIB, options=[
+            "--elastic", "id=em0,max=512M,pages=2M,host=1"])
+        done = vmm.cli("resize", f"em0={256 * MIB}", "--wait", "6")
+        expect_equal("exit status", done.returncode, 3)
+        expect("no more memory" in done.stdout, f"no reason: {done.stdout}")
+        plugged = vmm.status()["em0"]["plugged"]
+        expect(plugged <= 200 * MIB, f"{plugged // MIB} MiB are plugged")
+        expect_equal("free pages", pool.free(), 100 - plugged // (2 * MIB))
+        pool.set(160)
+        vmm.wait_plugged("em0", 256 * MIB, 60)
+        vmm.console.ask("load 200 seq")
+        vmm.console.ask("load stop")
+        vmm.resize("em0", 0)
+        vmm.wait_plugged("em0", 0)
+        expect_equal("free pages at 0", pool.free(), 160)
+        power_off(vmm)
+
+
+@test("numa/32-devices-at-once")
+def many(lab):
+    """32 devices, resized by several clients at once, end as asked."""
+    devices = [Elastic(256 * MIB, id=f"d{i}", node=i % 2) for i in range(32)]
+    vmm = lab.start(cpus=2, memory=1024 * MIB, elastic=devices, options=[
+        "--node", "cpus=0,mem=512M", "--node", "cpus=1,mem=512M"],
+        cmdline="init_on_alloc=0")
+    rng = random.Random(5)
+    final = {}
+
+    def client(number):
+        for _ in range(3):
+            for i in range(number, 32, 4):
+                final[f"d{i}"] = rng.randrange(0, 65) * 2 * MIB
+                vmm.resize(f"d{i}", final[f"d{i}"])
+
+    clients = [threading.Thread(target=client, args=(n,)) for n in range(4)]
+    for thread in clients:
+        thread.start()
+    for thread in clients:
+        thread.join()
+    for name, size in final.items():
+        vmm.wait_plugged(name, size, 120)
+    expect_equal("plugged", {n: s["plugged"]
+                             for n, s in vmm.status().items()}, final)
+    power_off(vmm)
+
+
+@test("numa/totals-and-nodes")
+def totals(lab):
+    """`resize NAME SIZE` and `nodeN=SIZE`; the table and the diagram."""
+    vmm = lab.start(memory=512 * MIB, elastic=[
+        Elastic(GIB, id="a", node=0), Elastic(GIB, id="b", node=1),
+        Elastic(512 * MIB, id="c", node=1)], options=[
+        "--node", "cpus=0,mem=512M", "--node", "empty"],
+        cmdline="init_on_alloc=0")
+    sizes = lambda: {n: s["plugged"] // MIB
+                     for n, s in vmm.status().items()}
+    expect_equal("exit status", vmm.cli("resize", "640M").returncode, 0)
+    expect_equal("sizes", sizes(), {"a": 256, "b": 256, "c": 128})
+    expect_equal("exit status",
+                 vmm.cli("resize", "node1=1G", "a=64M").returncode, 0)
+    got = sizes()
+    expect_equal("node 1", got["b"] + got["c"], 1024)
+    expect_equal("a", got["a"], 64)
+    for words in (("3G",), ("node7=1G",), ("1G", "a=1G"), ("node1=2G",),
+                  ("node0=64M", "a=64M")):
+        expect_equal(f"exit status of {words}",
+                     vmm.cli("resize", *words).returncode, 2)
+    expect_equal("sizes", sizes(), got)
+    table = vmm.cli("show", check=True).stdout
+    expect(re.search(r"^1 +0B +1G +1G +1\.50G", table, re.M), table)
+    drawn = vmm.cli("show", "--nodes", check=True).stdout
+    expect("node 1" in drawn and "▓" in drawn, drawn)
+    power_off(vmm)
+
+
+@test("numa/what-cannot-be-had")
+def cannot(lab):
+    """Placement that the host has not is an error before the guest starts."""
+    from test_bad_input import RUN, refused
+    refused((*RUN, "--elastic", "max=1G,host=9"), "9")
+    refused((*RUN, "--boot", "host=7"), "7")
+    refused((*RUN, "--node", "cpus=0,mem=512M,host=5"), "5")
+    refused((*RUN, "--boot", "pages=2M"), "pool")
+    refused((*RUN, "--elastic", "max=1G,pages=3M"), "3M")
+    refused((*RUN, "--elastic", "max=1G,policy=random"), "random")
+    bellows("ls", check=True)
