@@ -43,12 +43,13 @@ static void answer(struct evhttp_request *req, int code, json_t *body)
 	char *text = json_dumps(body, JSON_INDENT(2));
 
 	json_decref(body);
-	if (text) {
+	if (!text) {
+		code = HTTP_INTERNAL;
+	} else if (evhttp_request_get_command(req) != EVHTTP_REQ_HEAD) {
+		/* What follows HEAD's answer is the next answer's begin. */
 		evhttp_add_header(headers, "Content-Type", "application/json");
 		evbuffer_add(out, text, strlen(text));
 		evbuffer_add(out, "\n", 1);
-	} else {
-		code = HTTP_INTERNAL;
 	}
 	free(text);
 	/* NULL: the reason phrase of the code. */
@@ -90,7 +91,8 @@ static void answer_status(struct server *server, struct evhttp_request *req,
 	answer(req, code, api_status_json(&status));
 }
 
-/* The body as JSON: *body is NULL if there is none. */
+/* The body as JSON: *body is NULL if there is none. That of GET has no
+ * meaning. */
 static int read_body(struct evhttp_request *req, json_t **body,
 		     struct error *err)
 {
@@ -99,7 +101,7 @@ static int read_body(struct evhttp_request *req, json_t **body,
 	json_error_t why;
 
 	*body = NULL;
-	if (!len)
+	if (!len || evhttp_request_get_command(req) == EVHTTP_REQ_GET)
 		return 0;
 	*body = json_loadb((const char *)evbuffer_pullup(in, -1), len,
 			   JSON_REJECT_DUPLICATES, &why);
