@@ -239,6 +239,22 @@ static void on_signal(evutil_socket_t number, short what, void *opaque)
 	vm_stop(server->vm, true, NULL);
 }
 
+static void on_accept_again(evutil_socket_t fd, short what, void *opaque)
+{
+	evconnlistener_enable(opaque);
+}
+
+/* No file descriptor for a client, say. It stays in the queue; asking for it
+ * again at once would only burn a processor. */
+static void on_accept_failed(struct evconnlistener *listener, void *opaque)
+{
+	static const struct timeval pause = {.tv_usec = 100000};
+
+	if (event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT,
+			    on_accept_again, listener, &pause) == 0)
+		evconnlistener_disable(listener);
+}
+
 static int server_init(struct server *server, int listen_fd, struct error *err)
 {
 	struct evconnlistener *listener;
@@ -253,6 +269,7 @@ static int server_init(struct server *server, int listen_fd, struct error *err)
 	if (!server->http || !listener ||
 	    !evhttp_bind_listener(server->http, listener))
 		goto no_memory;
+	evconnlistener_set_error_cb(listener, on_accept_failed);
 	evhttp_set_allowed_methods(server->http, ANY_METHOD);
 	evhttp_set_max_body_size(server->http, MAX_BODY_BYTES);
 	evhttp_set_max_headers_size(server->http, MAX_HEADER_BYTES);
