@@ -8,7 +8,6 @@
 #include "host/hostmem.h"
 #include "nodes.h"
 
-
 struct totals {
 	uint64_t boot, plugged, requested, max, resident;
 	uint64_t host[HOSTMEM_MAX_NODES];

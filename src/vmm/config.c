@@ -44,8 +44,16 @@ int vm_name_check(const char *name, struct error *err)
 	return 0;
 }
 
+static uint64_t boot_granule(const struct hostmem_placement *placement)
+{
+	uint64_t page = hostmem_page_bytes(placement);
+
+	return page > BOOT_GRANULE ? page : BOOT_GRANULE;
+}
+
 static int check_machine(const struct vm_config *config, struct error *err)
 {
+	uint64_t granule = boot_granule(&config->placement);
 	int ret = vm_name_check(config->name, err);
 
 	if (ret)
@@ -60,11 +68,11 @@ static int check_machine(const struct vm_config *config, struct error *err)
 				 "memory of %s: it must be %s at least",
 				 size_format(config->memory_bytes).text,
 				 size_format(VM_MIN_MEMORY).text);
-	if (config->memory_bytes % BOOT_GRANULE)
+	if (config->memory_bytes % granule)
 		return error_set(err, -EINVAL,
 				 "memory of %s: it must be a multiple of %s",
 				 size_format(config->memory_bytes).text,
-				 size_format(BOOT_GRANULE).text);
+				 size_format(granule).text);
 	if (config->console == VM_CONSOLE_FILE && !config->console_path)
 		return error_set(err, -EINVAL, "no file for the console");
 	if (config->nr_elastic > VM_MAX_ELASTIC)
@@ -172,10 +180,8 @@ static int check_node(const struct vm_config *config, unsigned int index,
 		      struct error *err)
 {
 	const struct vm_node_config *node = &config->nodes[index];
-	uint64_t granule = hostmem_page_bytes(&node->placement);
+	uint64_t granule = boot_granule(&node->placement);
 
-	if (granule < BOOT_GRANULE)
-		granule = BOOT_GRANULE;
 	if (node->memory_bytes % granule)
 		return error_set(err, -EINVAL,
 				 "node %u: memory of %s must be a multiple of "

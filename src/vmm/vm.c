@@ -22,10 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "boot_memory.h"
 #include "console.h"
 #include "elastic.h"
 #include "guest_memory.h"
-#include "host/size.h"
 #include "host/thread.h"
 #include "kvm.h"
 #include "machine.h"
@@ -48,8 +48,7 @@ struct vm {
 	char *kernel_path, *initrd_path, *cmdline;
 	struct kvm kvm;
 	struct machine_plan plan;
-	unsigned int nr_boot; /* backends of boot memory: one a node */
-	struct hostmem boot[VM_MAX_NODES];
+	struct boot_memory boot;
 	struct machine_numa numa;
 	struct guest_memory memory;
 	struct bus mmio;
@@ -169,16 +168,6 @@ static int start_guest(struct vm *vm, struct error *err)
 	return 0;
 }
 
-/* It must read as zero again. Pages of a pool are kept: another process might
- * take them before we have them back. */
-static int clear_boot_memory(struct hostmem *mem)
-{
-	if (!hostmem_must_populate(&mem->placement))
-		return hostmem_discard(mem, 0, mem->size);
-	memset(mem->base, 0, mem->size);
-	return 0;
-}
-
 static int reset_guest(struct vm *vm, struct error *err)
 {
 	int ret;
@@ -189,12 +178,9 @@ static int reset_guest(struct vm *vm, struct error *err)
 		if (ret)
 			return ret;
 	}
-	for (unsigned int i = 0; i < vm->nr_boot; i++) {
-		ret = clear_boot_memory(&vm->boot[i]);
-		if (ret)
-			return error_set_errno(err, ret,
-					       "cannot clear boot memory");
-	}
+	ret = boot_memory_clear(&vm->boot);
+	if (ret)
+		return error_set_errno(err, ret, "cannot clear boot memory");
 	return start_guest(vm, err);
 }
 
@@ -274,98 +260,6 @@ static int open_source(struct vm *vm, const struct vm_config *config,
 			return vm->source.initrd_fd;
 	}
 	return boot_check(&vm->source, err);
-}
-
-static int add_boot_region(struct vm *vm, const struct guest_region *region,
-			   struct error *err)
-{
-	guest_memory_add(&vm->memory, region);
-	return kvm_add_memory(&vm->kvm, region->gpa, region->size,
-			      region->mem->base + region->offset, err);
-}
-
-/* Give a backend the next addresses of the plan, from *range and *used on. */
-static int map_boot_memory(struct vm *vm, struct hostmem *mem,
-			   unsigned int node, unsigned int *range,
-			   uint64_t *used, struct error *err)
-{
-	uint64_t offset = 0;
-	int ret = 0;
-
-	while (offset < mem->size && !ret) {
-		const struct machine_range *r = &vm->plan.boot[*range];
-		uint64_t size = r->size - *used;
-
-		if (size > mem->size - offset)
-			size = mem->size - offset;
-		ret = add_boot_region(vm,
-				      &(const struct guest_region){
-					      .gpa = r->start + *used,
-					      .size = size,
-					      .mem = mem,
-					      .offset = offset,
-					      .boot = true,
-					      .node = node,
-				      },
-				      err);
-		offset += size;
-		*used += size;
-		if (*used == r->size) {
-			(*range)++;
-			*used = 0;
-		}
-	}
-	return ret;
-}
-
-static int make_boot_backend(struct vm *vm, const char *name, uint64_t size,
-			     const struct hostmem_placement *placement,
-			     struct error *err)
-{
-	struct hostmem *mem = &vm->boot[vm->nr_boot];
-	int ret = hostmem_create(mem, name, size, placement, err);
-
-	if (ret)
-		return ret;
-	vm->nr_boot++;
-	if (hostmem_must_populate(placement) &&
-	    hostmem_populate(mem, 0, mem->size))
-		return error_set(err, -ENOMEM,
-				 "the host's pool of huge pages has not enough "
-				 "for %s of boot memory ('%s')",
-				 size_format(size).text, name);
-	return 0;
-}
-
-/* Boot memory of the nodes, one after the other. */
-static int make_boot_memory(struct vm *vm, const struct vm_config *config,
-			    struct error *err)
-{
-	unsigned int range = 0;
-	uint64_t used = 0;
-	int ret = 0;
-
-	if (!config->nr_nodes) {
-		ret = make_boot_backend(vm, "boot", config->memory_bytes,
-					&config->placement, err);
-		return ret ? ret
-			   : map_boot_memory(vm, &vm->boot[0], 0, &range, &used,
-					     err);
-	}
-	for (unsigned int i = 0; i < config->nr_nodes && !ret; i++) {
-		const struct vm_node_config *node = &config->nodes[i];
-		char name[16];
-
-		if (!node->memory_bytes)
-			continue;
-		snprintf(name, sizeof(name), "node%u", i);
-		ret = make_boot_backend(vm, name, node->memory_bytes,
-					&node->placement, err);
-		if (!ret)
-			ret = map_boot_memory(vm, &vm->boot[vm->nr_boot - 1], i,
-					      &range, &used, err);
-	}
-	return ret;
 }
 
 static uint8_t node_distance(const struct vm_config *config, unsigned int from,
@@ -529,7 +423,13 @@ int vm_create(const struct vm_config *config, struct vm **out,
 		goto fail;
 	pci_init(&vm->pci, &vm->mmio, &vm->plan.pci_mmio);
 	plan_numa(&vm->numa, config);
-	ret = make_boot_memory(vm, config, err);
+	ret = boot_memory_create(&vm->boot, config,
+				 &(const struct boot_memory_place){
+					 .kvm = &vm->kvm,
+					 .memory = &vm->memory,
+					 .plan = &vm->plan,
+				 },
+				 err);
 	if (!ret)
 		ret = make_platform(vm, config, err);
 	if (!ret)
@@ -561,8 +461,7 @@ void vm_destroy(struct vm *vm)
 	machine_destroy(vm->machine);
 	pci_finish(&vm->pci);
 	kvm_destroy(&vm->kvm);
-	for (unsigned int i = 0; i < vm->nr_boot; i++)
-		hostmem_destroy(&vm->boot[i]);
+	boot_memory_destroy(&vm->boot);
 	if (vm->end_fd >= 0)
 		close(vm->end_fd);
 	if (vm->source.kernel_fd >= 0)
@@ -597,35 +496,6 @@ enum vm_end vm_end_reason(const struct vm *vm, struct error *err)
 	return end;
 }
 
-static int boot_node(const struct vm *vm, const struct hostmem *mem)
-{
-	for (unsigned int i = 0; vm->numa.nr_nodes && i < vm->memory.nr_regions;
-	     i++) {
-		if (vm->memory.regions[i].mem == mem)
-			return (int)vm->memory.regions[i].node;
-	}
-	return -1;
-}
-
-static void get_node_status(const struct vm *vm, struct vm_status *status)
-{
-	status->nr_nodes = vm->numa.nr_nodes;
-	for (unsigned int i = 0; i < vm->nr_boot; i++) {
-		int64_t resident = hostmem_resident(&vm->boot[i]);
-		int node = boot_node(vm, &vm->boot[i]);
-
-		if (resident < 0)
-			resident = 0;
-		status->boot_resident_bytes += (uint64_t)resident;
-		if (node < 0)
-			continue;
-		status->nodes[node].boot_bytes = vm->boot[i].size;
-		status->nodes[node].boot_resident_bytes = (uint64_t)resident;
-	}
-	for (unsigned int i = 0; vm->numa.nr_nodes && i < vm->nr_cpus; i++)
-		status->nodes[vm->numa.cpu_node[i]].cpus |= 1U << i;
-}
-
 void vm_get_status(struct vm *vm, struct vm_status *status)
 {
 	memset(status, 0, sizeof(*status));
@@ -633,7 +503,10 @@ void vm_get_status(struct vm *vm, struct vm_status *status)
 	status->pid = getpid();
 	status->nr_cpus = vm->nr_cpus;
 	status->boot_bytes = vm->boot_bytes;
-	get_node_status(vm, status);
+	status->nr_nodes = vm->numa.nr_nodes;
+	for (unsigned int i = 0; status->nr_nodes && i < vm->nr_cpus; i++)
+		status->nodes[vm->numa.cpu_node[i]].cpus |= 1U << i;
+	boot_memory_get_status(&vm->boot, status);
 	status->resident_bytes = status->boot_resident_bytes;
 	status->uptime_ms = now_ms() - vm->created_ms;
 	status->nr_elastic = vm->nr_elastic;
@@ -649,19 +522,8 @@ void vm_get_status(struct vm *vm, struct vm_status *status)
 
 unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence)
 {
-	unsigned int nr = 0;
+	unsigned int nr = boot_memory_get_residence(&vm->boot, residence);
 
-	for (unsigned int i = 0; i < vm->nr_boot; i++) {
-		struct vm_residence *r = &residence[nr++];
-
-		*r = (struct vm_residence){.boot = true,
-					   .node = boot_node(vm, &vm->boot[i])};
-		if (r->node < 0)
-			strcpy(r->id, "boot");
-		else
-			snprintf(r->id, sizeof(r->id), "node%d", r->node);
-		hostmem_residence(&vm->boot[i], r->bytes);
-	}
 	for (unsigned int i = 0; i < vm->nr_elastic; i++)
 		elastic_get_residence(vm->elastic[i], &residence[nr++]);
 	return nr;
