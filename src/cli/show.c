@@ -14,7 +14,7 @@ struct show {
 	bool json, nodes;
 	json_t *vms; /* of ls */
 	struct error err;
-	int ret;
+	int status; /* of ls: CLI_OK unless a VM did not answer */
 };
 
 static int take_json(void *args, const char *value, struct error *err)
@@ -141,18 +141,20 @@ const struct cli_verb cli_show = {
 
 /* ---- ls ---------------------------------------------------------------- */
 
-/* A VM that ended since the folder was read is none. */
+/* A VM that ended since the folder was read is none. One that does not answer
+ * keeps nobody from seeing the others. */
 static bool add_vm(void *opaque, const char *name)
 {
 	struct show *show = opaque;
 	json_t *vm;
-	int ret = api_get_vm(name, &vm, &show->err);
+	struct error err = {0};
+	int ret = api_get_vm(name, &vm, &err);
 
 	if (!ret)
 		json_array_append_new(show->vms, vm);
 	else if (ret != -ENOENT)
-		show->ret = ret;
-	return show->ret == 0;
+		show->status = cli_fail(ret, &err);
+	return true;
 }
 
 static void print_row(const json_t *vm)
@@ -189,19 +191,14 @@ static int run_ls(const struct cli_verb *verb, int argc, char **argv)
 		return status;
 	show.vms = json_array();
 	ret = runtime_list(add_vm, &show, &show.err);
-	if (!ret)
-		ret = show.ret;
-	if (ret) {
-		status = cli_fail(ret, &show.err);
-	} else if (show.json) {
+	status = ret ? cli_fail(ret, &show.err) : show.status;
+	if (!ret && show.json) {
 		print_json(show.vms);
-		status = CLI_OK;
-	} else {
+	} else if (!ret) {
 		printf("%-16s %-9s %8s %4s %8s %8s %9s %8s %8s\n", "NAME",
 		       "STATE", "PID", "CPUS", "BOOT", "PLUGGED", "REQUESTED",
 		       "MAXIMUM", "RESIDENT");
 		json_array_foreach(show.vms, i, vm) print_row(vm);
-		status = CLI_OK;
 	}
 	json_decref(show.vms);
 	return status;
