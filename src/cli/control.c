@@ -27,16 +27,21 @@ static int take_force(void *args, const char *value, struct error *err)
 	return 0;
 }
 
-/* 0 once nobody answers to that name any more; -ETIMEDOUT. */
-static int wait_for_end(const char *name, double seconds, struct error *err)
+/* 0 once nobody answers to that name any more, or another process does: the
+ * name is free for a new VM at once. -ETIMEDOUT. */
+static int wait_for_end(const char *name, uint64_t pid, double seconds,
+			struct error *err)
 {
 	double began = cli_now();
 
 	do {
 		json_t *vm = NULL;
 		int ret = api_get_vm(name, &vm, err);
+		bool other = !ret && cli_number(vm, "pid") != pid;
 
 		json_decref(vm);
+		if (other)
+			return 0;
 		if (ret)
 			return ret == -ENOENT ? 0 : ret;
 		cli_sleep(POLL);
@@ -50,17 +55,19 @@ static int run_stop(const struct cli_verb *verb, int argc, char **argv)
 	struct api_call call = {.method = "POST", .path = API_PREFIX "/stop"};
 	struct cli_arguments arguments;
 	struct error err = {0};
-	json_t *body;
+	json_t *body, *vm = NULL;
 	int ret, status = cli_parse(verb, argc, argv, &control, &arguments);
 
 	if (status >= 0)
 		return status;
 	body = json_pack("{s:b}", "force", control.force);
 	call.body = body;
-	ret = api_call(arguments.at[0], &call, NULL, &err);
+	ret = api_call(arguments.at[0], &call, &vm, &err);
 	json_decref(body);
 	if (!ret && control.wait > 0)
-		ret = wait_for_end(arguments.at[0], control.wait, &err);
+		ret = wait_for_end(arguments.at[0], cli_number(vm, "pid"),
+				   control.wait, &err);
+	json_decref(vm);
 	if (ret == -ETIMEDOUT) {
 		fprintf(stderr,
 			"bellows: VM '%s' has not powered off after %g s; the "
