@@ -12,14 +12,16 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "runtime.h"
 
-#define SUFFIX	     ".sock"
-#define BACKLOG	     64
-#define MAX_ATTEMPTS 100
+#define SUFFIX		".sock"
+#define BACKLOG		64
+#define MAX_ATTEMPTS	100
+#define CONNECT_SECONDS 10
 
 static int runtime_folder(char path[RUNTIME_PATH_BYTES], struct error *err)
 {
@@ -50,6 +52,10 @@ static int socket_address(const char *folder, const char *name,
 {
 	int len;
 
+	if (strchr(name, '/'))
+		return error_set(err, -EINVAL,
+				 "the name '%s' has a '/'; no VM can have it",
+				 name);
 	memset(addr, 0, sizeof(*addr));
 	addr->sun_family = AF_UNIX;
 	len = snprintf(addr->sun_path, sizeof(addr->sun_path), "%s/%s" SUFFIX,
@@ -119,14 +125,17 @@ static void unlock_folder(int fd, const char *path)
 	close(fd);
 }
 
-/* A connected socket; -ECONNREFUSED if nobody listens. */
+/* A connected socket; -ECONNREFUSED if nobody listens, -EAGAIN if nobody takes
+ * us in from a full queue. */
 static int connect_to(const struct sockaddr_un *addr, int flags)
 {
+	const struct timeval limit = {.tv_sec = CONNECT_SECONDS};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	int ret;
 
 	if (fd < 0)
 		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
 		return fd;
 	ret = -errno;

@@ -131,6 +131,7 @@ int cli_fail(int ret, const struct error *err)
 	case ERANGE:
 	case ENOENT:
 	case EEXIST:
+	case ENAMETOOLONG:
 		return CLI_REFUSED;
 	default:
 		return CLI_FAILED;

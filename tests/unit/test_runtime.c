@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Names of VMs: taken, in use, stale, given up; and why a resize stopped. */
+/* Names of VMs: taken, in use, stale, given up. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -106,6 +106,85 @@ static void long_names_refused(void **state)
 	assert_non_null(strstr(err.text, "BELLOWS_RUNTIME_DIR"));
 }
 
+static void no_way_out_of_the_folder(void **state)
+{
+	struct runtime_claim claim;
+	struct error err = {0};
+
+	assert_int_equal(runtime_claim(&claim, "../x", &err), -EINVAL);
+	assert_non_null(strstr(err.text, "'../x'"));
+	assert_int_equal(runtime_connect("../x", &err), -EINVAL);
+	assert_int_equal(runtime_connect("/x", &err), -EINVAL);
+}
+
+/* A link could lead to a folder that belongs to somebody else tomorrow. */
+static void linked_folder_refused(void **state)
+{
+	struct runtime_claim claim;
+	struct error err = {0};
+	char link[80];
+
+	snprintf(link, sizeof(link), "%s-link", folder);
+	assert_int_equal(symlink(folder, link), 0);
+	setenv("BELLOWS_RUNTIME_DIR", link, 1);
+	assert_true(runtime_claim(&claim, "x", &err) < 0);
+	assert_non_null(strstr(err.text, link));
+	assert_int_equal(claim.fd, -1);
+	setenv("BELLOWS_RUNTIME_DIR", folder, 1);
+	assert_int_equal(unlink(link), 0);
+}
+
+static void missing_folder_made(void **state)
+{
+	struct runtime_claim claim;
+	struct error err = {0};
+	struct stat st;
+	char inner[80];
+
+	snprintf(inner, sizeof(inner), "%s/new", folder);
+	setenv("BELLOWS_RUNTIME_DIR", inner, 1);
+	assert_int_equal(runtime_claim(&claim, "x", &err), 0);
+	assert_int_equal(stat(inner, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	runtime_release(&claim);
+	/* The user's own choice of a folder stays. */
+	assert_int_equal(rmdir(inner), 0);
+	snprintf(inner, sizeof(inner), "%s/no/such", folder);
+	setenv("BELLOWS_RUNTIME_DIR", inner, 1);
+	assert_int_equal(runtime_claim(&claim, "x", &err), -ENOENT);
+	assert_non_null(strstr(err.text, inner));
+	setenv("BELLOWS_RUNTIME_DIR", folder, 1);
+}
+
+/* A folder of ours goes with the last name in it. Root has one place for all,
+ * so it plays somebody else. */
+static void own_folder_goes(void **state)
+{
+	struct runtime_claim a, b;
+	struct error err = {0};
+	struct stat st;
+	char home[80], own[96];
+	uid_t user = geteuid() ? geteuid() : 65534;
+
+	snprintf(home, sizeof(home), "%s-user", folder);
+	snprintf(own, sizeof(own), "%s/bellows", home);
+	assert_int_equal(mkdir(home, 0700), 0);
+	assert_int_equal(chown(home, user, (gid_t)-1), 0);
+	assert_int_equal(seteuid(user), 0);
+	unsetenv("BELLOWS_RUNTIME_DIR");
+	setenv("XDG_RUNTIME_DIR", home, 1);
+	assert_int_equal(runtime_claim(&a, "a", &err), 0);
+	assert_int_equal(runtime_claim(&b, "b", &err), 0);
+	assert_memory_equal(a.path, own, strlen(own));
+	runtime_release(&a);
+	assert_int_equal(stat(own, &st), 0);
+	runtime_release(&b);
+	assert_int_equal(stat(own, &st), -1);
+	seteuid(getuid());
+	setenv("BELLOWS_RUNTIME_DIR", folder, 1);
+	assert_int_equal(rmdir(home), 0);
+}
+
 static bool add_name(void *opaque, const char *name)
 {
 	strcat(opaque, name);
@@ -138,6 +217,10 @@ int main(void)
 		cmocka_unit_test(only_our_own_removed),
 		cmocka_unit_test(open_folder_refused),
 		cmocka_unit_test(long_names_refused),
+		cmocka_unit_test(no_way_out_of_the_folder),
+		cmocka_unit_test(linked_folder_refused),
+		cmocka_unit_test(missing_folder_made),
+		cmocka_unit_test(own_folder_goes),
 		cmocka_unit_test(listed_in_order),
 	};
 
