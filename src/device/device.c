@@ -392,7 +392,7 @@ static enum vmem_response_type unplug(struct vmem_device *dev,
 	return VMEM_RESP_ACK;
 }
 
-/* No notification: 5.15.6.4 excepts this request. */
+/* The one change of the usable region that needs no notification. */
 static enum vmem_response_type unplug_all(struct vmem_device *dev)
 {
 	if (unplug_everything(dev) != 0)
