@@ -33,16 +33,14 @@ struct verdict {
 static inline uint64_t model_usable_for(const struct model *m,
 					uint64_t requested)
 {
-	uint64_t slack = m->config.usable_slack;
-	uint64_t size = 0;
+	uint64_t slack = m->config.usable_slack, block = m->config.block_size;
+	uint64_t size;
 
 	if (slack == 0)
 		slack = 256ULL << 20;
 	if (requested == 0)
 		return 0;
-	size = requested + slack;
-	while (size % m->config.block_size != 0)
-		size++;
+	size = (requested + slack + block - 1) / block * block;
 	return size < m->config.region_size ? size : m->config.region_size;
 }
 
