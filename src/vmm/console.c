@@ -23,6 +23,7 @@
 	512 /* what poll() promises a pipe takes without blocking              \
 	     */
 #define FLUSH_MS    500
+#define GATHER_NS   1000000
 #define ESCAPE_BYTE 0x01 /* Ctrl-A */
 
 struct console {
@@ -199,6 +200,15 @@ static int poll_timeout(bool stop, int64_t *deadline)
 	return left > 0 ? (int)left : 0;
 }
 
+/* A guest writes byte by byte: wait for more, rather than wake up (and the
+ * reader with us) for each. */
+static void gather(void)
+{
+	const struct timespec pause = {.tv_nsec = GATHER_NS};
+
+	nanosleep(&pause, NULL);
+}
+
 static void *console_thread(void *arg)
 {
 	struct console *console = arg;
@@ -225,8 +235,10 @@ static void *console_thread(void *arg)
 			fds[1].fd = console->in_fd;
 		if (poll(fds, 3, timeout) < 0)
 			continue;
-		if (fds[0].revents)
+		if (fds[0].revents) {
 			(void)!read(console->wake_fd, &count, sizeof(count));
+			gather();
+		}
 		if (fds[1].revents)
 			read_input(console);
 		if (fds[2].revents)

@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Guests whose driver is absent, late, gone, or held back."""
+import os
+import pty
+import re
+import subprocess
+
 from harness import (GIB, MIB, Elastic, check_load, expect, expect_equal,
                      power_off, resize_to, test, wait_filled)
 from lib.agree import Witness
+from lib.paths import BELLOWS
 
 
 def shortfall(vmm, size, *words, wait=3):
@@ -107,4 +113,48 @@ def cannot_free(lab):
     vmm.console.ask("load stop")
     vmm.wait_plugged("em0", 0, timeout=90)
     witness.check()
+    power_off(vmm)
+
+
+@test("driver/host-has-no-memory")
+def no_memory(lab):
+    """With --prealloc the host commits what is plugged: what it has not got
+    is not plugged, is named as the reason, and does nobody harm."""
+    vmm = lab.start(memory=512 * MIB, elastic=[Elastic(32 * GIB)],
+                    options=["--prealloc"], cmdline="init_on_alloc=0")
+    vmm.resize("em0", 256 * MIB)
+    vmm.wait_plugged("em0", 256 * MIB)
+    expect_equal("committed", vmm.status()["em0"]["resident"], 256 * MIB)
+    shortfall(vmm, 32 * GIB, "host has no more memory", wait=8)
+    device = vmm.status()["em0"]
+    expect(256 * MIB <= device["plugged"] < 16 * GIB,
+           f"{device['plugged'] // MIB} MiB are plugged")
+    expect_equal("ping", vmm.console.ask("ping"), ["pong"])
+    vmm.resize("em0", 0)
+    vmm.wait_plugged("em0", 0, 60)
+    expect_equal("held at 0", vmm.status()["em0"]["resident"], 0)
+    power_off(vmm)
+
+
+@test("driver/progress-on-a-terminal")
+def progress(lab):
+    """`bellows resize` draws a bar on a terminal, and one line at the end."""
+    vmm, _ = lab.guest(max_bytes=2 * GIB, cmdline="init_on_alloc=0")
+    master, slave = pty.openpty()
+    resize = subprocess.Popen([str(BELLOWS), "resize", vmm.name, "2G"],
+                              stdin=subprocess.DEVNULL, stdout=slave,
+                              stderr=slave)
+    os.close(slave)
+    said = b""
+    try:
+        while part := os.read(master, 4096):
+            said += part
+    except OSError:
+        pass                # the other end is closed
+    os.close(master)
+    expect_equal("exit status", resize.wait(), 0)
+    said = said.decode()
+    expect(re.search(r"\[#*\.+\] \d+ of 2048 MiB, \d+ MiB/s", said),
+           f"no bar: {said!r}")
+    expect("em0: 2G plugged (before: 0B)" in said, f"no result: {said!r}")
     power_off(vmm)

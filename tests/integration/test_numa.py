@@ -8,7 +8,9 @@ from pathlib import Path
 
 from harness import (GIB, KIB, MIB, Elastic, Failed, expect, expect_equal,
                      power_off, test)
-from lib.bellows import bellows
+from lib.bellows import BellowsVmm, bellows
+from lib.qemu import QemuVmm
+from lib.vmm import Machine, Node
 
 NODES = Path("/sys/devices/system/node")
 POOL = "hugepages/hugepages-2048kB"
@@ -30,42 +32,41 @@ def facts(vmm):
     return result
 
 
-def node_option(cpus=None, mem=None, distance=None, extra=""):
-    """The --node option, and what the guest must say of it."""
-    words = []
-    if cpus:
-        words.append(f"cpus={cpus}")
-    if mem:
-        words.append(f"mem={mem // MIB}M")
-    if distance:
-        words.append(f"distance={distance}")
-    return ["--node", (",".join(words) or "empty") + extra]
-
-
-def shape(lab, nodes, distances, kernel="6.1-cloud"):
-    """A guest of that shape, each node with an elastic device."""
-    options = []
-    for node in nodes:
-        options += node_option(*node)
-    cpus = sum(len(re.findall(r"\d+", n[0] or "")) for n in nodes)
-    vmm = lab.start(kernel=kernel, cpus=cpus, options=options,
-                    memory=sum(n[1] or 0 for n in nodes), elastic=[
-                        Elastic(512 * MIB, id=f"n{i}", node=i)
-                        for i in range(len(nodes))])
+def guest_of(lab, kind, nodes, kernel):
+    """A guest with those nodes, each with an elastic device of which 128 MiB
+    are plugged; the machine, what it said before, and after."""
+    cpus = sum(len(re.findall(r"\d+", node.cpus)) for node in nodes)
+    vmm = kind(Machine(kernel=kernel, cpus=cpus, nodes=nodes,
+                       memory=sum(node.memory for node in nodes),
+                       elastic=[Elastic(512 * MIB, id=f"n{i}", node=i)
+                                for i in range(len(nodes))]))
+    lab.vmms.append(vmm)
+    vmm.start()
+    vmm.wait_init()
+    vmm.wait_ready()
+    before = facts(vmm)
     for i in range(len(nodes)):
         vmm.resize(f"n{i}", 128 * MIB)
     for i in range(len(nodes)):
         vmm.wait_plugged(f"n{i}", 128 * MIB)
     vmm.mem_total_settled()
-    seen = facts(vmm)
-    expect_equal("nodes", sorted(seen), list(range(len(nodes))))
-    for i, (cpu_list, memory, *_) in enumerate(nodes):
-        its_cpus, its_distances, total = seen[i]
-        expect_equal(f"processors of node {i}", its_cpus, cpu_list or "")
+    return vmm, before, facts(vmm)
+
+
+def shape(lab, nodes, distances, kernel="6.1-cloud"):
+    """The guest's nodes, processors and distances are what was asked for, and
+    memory joins the node of its device."""
+    vmm, before, after = guest_of(lab, BellowsVmm, nodes, kernel)
+    expect_equal("nodes", sorted(after), list(range(len(nodes))))
+    for i, node in enumerate(nodes):
+        its_cpus, its_distances, total = after[i]
+        expect_equal(f"processors of node {i}", its_cpus, node.cpus)
         expect_equal(f"distances of node {i}", its_distances, distances[i])
-        most = (memory or 0) + 128 * MIB
-        expect(most - 96 * MIB - (memory or 0) // 16 <= total <= most,
-               f"node {i} has {total // MIB} MiB of {most // MIB}")
+        booted = before[i][2] if i in before else 0
+        expect(node.memory * 3 // 4 - 64 * MIB <= booted <= node.memory,
+               f"node {i} booted with {booted // MIB} MiB of "
+               f"{node.memory // MIB}")
+        expect_equal(f"what node {i} grew by", total - booted, 128 * MIB)
     power_off(vmm)
 
 
@@ -74,15 +75,38 @@ def remote(count):
             for i in range(count)]
 
 
-test("numa/shape-1", nodes=[("0", 512 * MIB)], distances=["10"])(shape)
-test("numa/shape-2", nodes=[("0", 256 * MIB, "1:31"), ("1", 256 * MIB)],
-     distances=["10 31", "31 10"], kernel="6.12-cloud")(shape)
-test("numa/shape-4-odd", nodes=[("0,2", 512 * MIB), ("1", None),
-                                (None, 256 * MIB), (None, None)],
-     distances=remote(4))(shape)
-test("numa/shape-8", nodes=[("0", 512 * MIB)] + [(None, 64 * MIB)] * 3
-     + [(None, None)] * 4, distances=remote(8),
+TWO = [Node("0", 256 * MIB, {1: 31}), Node("1", 256 * MIB)]
+ODD = [Node("0,2", 512 * MIB), Node("1"), Node("", 256 * MIB), Node()]
+EIGHT = [Node("0", 512 * MIB)] + [Node("", 64 * MIB)] * 3 + [Node()] * 4
+
+test("numa/shape-1", nodes=[Node("0", 512 * MIB)], distances=["10"])(shape)
+test("numa/shape-2", nodes=TWO, distances=["10 31", "31 10"],
+     kernel="6.12-cloud")(shape)
+test("numa/shape-4-odd", nodes=ODD, distances=remote(4))(shape)
+test("numa/shape-8", nodes=EIGHT, distances=remote(8),
      kernel="6.12-generic")(shape)
+
+
+def as_qemu(lab, nodes):
+    """The same guest under QEMU sees the same: nodes, processors, distances,
+    which node memory joins, how /proc/iomem names it."""
+    seen = []
+    for kind in (BellowsVmm, QemuVmm):
+        vmm, before, after = guest_of(lab, kind, nodes, "6.1-cloud")
+        names = sorted(re.sub(r"^.*? : ", "", row).strip()
+                       for row in vmm.console.ask("iomem virtio_mem"))
+        names = [re.sub(r"virtio\d+", "virtioN", name) for name in names]
+        seen.append(({n: f[:2] for n, f in after.items()},
+                     {n: f[2] - (before[n][2] if n in before else 0)
+                      for n, f in after.items()}, names))
+        power_off(vmm)
+    for what, ours, theirs in zip(("nodes, processors, distances", "growth",
+                                   "names in /proc/iomem"), *seen):
+        expect_equal(what, ours, theirs)
+
+
+test("numa/as-qemu-2", nodes=TWO)(as_qemu)
+test("numa/as-qemu-4-odd", nodes=ODD)(as_qemu)
 
 
 def residence(vmm):

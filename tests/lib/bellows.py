@@ -63,6 +63,12 @@ class BellowsVmm(Vmm):
                 "--cmdline", m.full_cmdline(),
                 "--cpus", str(m.cpus), "--memory", f"{m.memory // MIB}M",
                 "--console", self.console_option]
+        for node in m.nodes:
+            words = [f"cpus={node.cpus}"] if node.cpus else []
+            words += [f"mem={node.memory // MIB}M"] if node.memory else []
+            words += [f"distance={to}:{far}"
+                      for to, far in node.distances.items()]
+            line += ["--node", ",".join(words) or "empty"]
         for e in m.elastic:
             spec = f"id={e.id},max={e.max_bytes // MIB}M"
             if e.size_bytes:

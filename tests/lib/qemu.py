@@ -68,30 +68,53 @@ class QemuVmm(Vmm):
             self._qmp = Qmp(self.socket_path)
         return self._qmp
 
+    def node_options(self):
+        """-numa for each node, with its memory and distances."""
+        line = []
+        for number, node in enumerate(self.machine.nodes):
+            words = f"node,nodeid={number}"
+            words += "".join(f",cpus={cpu}" for cpu in node.cpus.split(",")
+                             if cpu)
+            if node.memory:
+                line += ["-object", f"{self.backend},id=node{number},"
+                         f"size={node.memory // MIB}M"]
+                words += f",memdev=node{number}"
+            line += ["-numa", words]
+        for number, node in enumerate(self.machine.nodes):
+            for to, far in node.distances.items():
+                line += ["-numa", f"dist,src={number},dst={to},val={far}"]
+        return line
+
     def command(self):
         m = self.machine
+        one = "" if m.nodes else ",memory-backend=boot"
         total = m.memory + sum(e.max_bytes for e in m.elastic)
         memory = f"{m.memory // MIB}M"
         if m.elastic:
             memory += f",maxmem={total // MIB}M"
         line = [
             QEMU, "-nodefaults", "-no-user-config", "-display", "none",
-            "-machine", f"q35,accel={self.accel},memory-backend=boot",
+            "-machine", f"q35,accel={self.accel}{one}",
             "-cpu", "max" if self.accel == "tcg" else "host",
             "-smp", str(m.cpus), "-m", memory,
-            "-object", f"{self.backend},id=boot,size={m.memory // MIB}M",
+            *self.node_options(),
             "-serial", "stdio",
             "-qmp", f"unix:{self.socket_path},server=on,wait=off",
             "-kernel", str(m.kernel_path()),
             "-initrd", str(m.initrd_path()),
             "-append", m.full_cmdline(),
         ]
+        if not m.nodes:
+            line += ["-object",
+                     f"{self.backend},id=boot,size={m.memory // MIB}M"]
         for e in m.elastic:
+            node = f",node={e.node}" if e.node is not None else ""
             line += [
                 "-object", f"{self.backend},id=mem-{e.id},"
                 f"size={e.max_bytes // MIB}M,reserve=off",
                 "-device", f"virtio-mem-pci,id={e.id},memdev=mem-{e.id},"
-                f"requested-size={e.size_bytes},block-size={e.block_bytes}"]
+                f"requested-size={e.size_bytes},block-size={e.block_bytes}"
+                + node]
         return line + m.options
 
     def resize(self, device_id, size):

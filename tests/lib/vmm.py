@@ -28,6 +28,14 @@ class Elastic:
 
 
 @dataclasses.dataclass
+class Node:
+    """One NUMA node of the guest."""
+    cpus: str = ""              # 0,2
+    memory: int = 0
+    distances: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
 class Machine:
     """What a VMM is asked to run."""
     kernel: str = "6.1-cloud"   # a name below build/kernels
@@ -35,6 +43,7 @@ class Machine:
     cpus: int = 1
     memory: int = 512 * MIB
     elastic: list = dataclasses.field(default_factory=list)
+    nodes: list = dataclasses.field(default_factory=list)
     cmdline: str = ""           # added to BASE_CMDLINE
     options: list = dataclasses.field(default_factory=list)
 

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tests of the lab itself: an emulated host around small commands."""
+import os
+import pty
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from .paths import ROOT
+
+LAB = [str(ROOT / "dev"), "lab", "--emulate", "--cpus", "1", "--memory", "1G",
+       "--"]
+
+
+def run(*command, **kwargs):
+    kwargs.setdefault("stdin", subprocess.DEVNULL)
+    return subprocess.run([*LAB, *command], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, check=False,
+                          timeout=120, **kwargs)
+
+
+def streams_and_status():
+    """Both streams, the folder, the user and the exit status come through."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = run("sh", "-c", "pwd; id -u; cat; echo told >&2; exit 7",
+                   cwd=folder, stdin=None, input="typed\n")
+    wanted = f"{folder}\n0\ntyped\n"
+    if (done.stdout, done.returncode) != (wanted, 7):
+        return f"{done.stdout!r}, status {done.returncode}: {done.stderr}"
+    return None if "told" in done.stderr else f"stderr: {done.stderr!r}"
+
+
+def kvm_and_files():
+    """/dev/kvm is there; what is written in $LAB_OUT comes back, and nothing
+    else does."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        done = run("sh", "-c", "test -c /dev/kvm && echo kept >$LAB_OUT/a && "
+                   f"echo lost >{folder}/lost && echo lost >{ROOT}/lost",
+                   env=dict(os.environ, LAB_OUT=str(out)))
+        if done.returncode:
+            return f"status {done.returncode}: {done.stderr}"
+        if (out / "a").read_text() != "kept\n":
+            return "the file did not come back"
+        if Path(folder, "lost").exists() or Path(ROOT, "lost").exists():
+            return "a file outside of $LAB_OUT came back"
+    return None
+
+
+def nodes_asked_for():
+    done = subprocess.run(
+        [*LAB[:2], "--cpus", "2", "--memory", "2G", "--nodes", "4", "--",
+         "cat", "/sys/devices/system/node/has_memory", "/proc/self/status"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        check=False, timeout=120, stdin=subprocess.DEVNULL)
+    return None if done.stdout.startswith("0-3\n") else \
+        f"{done.stdout[:20]!r}, status {done.returncode}: {done.stderr}"
+
+
+def interrupt_ends_it():
+    """Ctrl-C on a terminal ends the host, and leaves no process."""
+    master, slave = pty.openpty()
+    lab = subprocess.Popen([*LAB, "sh", "-c", "echo up; exec sleep 1000"],
+                           stdin=slave, stdout=slave, stderr=slave,
+                           start_new_session=True)
+    text = b""
+    began = time.monotonic()
+    try:
+        while b"up\r\n" not in text:
+            if time.monotonic() - began > 60:
+                return f"it did not start: {text!r}"
+            text += os.read(master, 4096)
+        os.killpg(lab.pid, signal.SIGINT)
+        status = lab.wait(20)
+    finally:
+        if lab.poll() is None:
+            os.killpg(lab.pid, signal.SIGKILL)
+        os.close(slave)
+        os.close(master)
+    left = subprocess.run(["ps", "-o", "pid=", "-s", str(lab.pid)],
+                          stdout=subprocess.PIPE, text=True, check=False)
+    if left.stdout.strip():
+        return f"processes are left: {left.stdout}"
+    return None if status == 130 else f"exit status {status}, not 130"
+
+
+def bad_use_is_refused():
+    for words in (["--cpus", "0", "--", "true"], ["--memory", "lots", "--",
+                                                  "true"], []):
+        done = subprocess.run([*LAB[:2], *words], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              check=False)
+        if done.returncode != 2 or not done.stderr:
+            return f"{words}: status {done.returncode}"
+    return None
+
+
+HOST_TESTS = {
+    "host/streams-and-status": streams_and_status,
+    "host/kvm-and-files": kvm_and_files,
+    "host/nodes": nodes_asked_for,
+    "host/interrupt": interrupt_ends_it,
+    "host/bad-use": bad_use_is_refused,
+}
