@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The control API answers as docs/openapi.json says, and bad clients harm
 nobody."""
-import http.client
 import json
 import os
 import socket
@@ -10,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from harness import GIB, MIB, Elastic, expect, expect_equal, power_off, test
+from lib.bellows import Connection
 from lib.checks import openapi_path
 
 API = json.loads(openapi_path().read_text())
@@ -56,22 +56,6 @@ def complaints(value, schema, where="body"):
     return bad
 
 
-class Connection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("vm", timeout=10)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
-        self.sock.connect(self.path)
-
-
-def socket_path(vmm):
-    folder = os.environ.get("BELLOWS_RUNTIME_DIR", "/run/bellows")
-    return f"{folder}/{vmm.name}.sock"
-
-
 def ask(connection, method, path, body=None):
     """(status, JSON, headers), checked against the description."""
     if isinstance(body, (dict, list)):
@@ -105,7 +89,7 @@ def as_described(lab):
     vmm, witness = lab.guest(
         elastic=[Elastic(GIB), Elastic(GIB, id="b", node=1)],
         options=["--node", "cpus=0,mem=512M", "--node", "empty"])
-    link = Connection(socket_path(vmm))
+    link = Connection(vmm.socket_path)
     for path, methods in API["paths"].items():
         for method in ("GET", "PUT", "POST", "DELETE", "PATCH"):
             if method.lower() not in methods:
@@ -158,7 +142,7 @@ def as_described(lab):
 def raw(vmm, data):
     link = socket.socket(socket.AF_UNIX)
     link.settimeout(10)
-    link.connect(socket_path(vmm))
+    link.connect(vmm.socket_path)
     try:
         link.sendall(data)
     except BrokenPipeError:
@@ -171,7 +155,7 @@ def bad_clients(lab):
     """Noise, half requests, floods: the VM and other clients go on."""
     vmm = lab.start(memory=256 * MIB, ready=False)
     vmm.wait_init()
-    mode = os.stat(socket_path(vmm)).st_mode
+    mode = os.stat(vmm.socket_path).st_mode
     expect(stat.S_ISSOCK(mode), "not a socket")
     expect_equal("mode", stat.S_IMODE(mode), 0o600)
     links = [raw(vmm, os.urandom(4096)),
@@ -190,7 +174,7 @@ def bad_clients(lab):
         links.append(raw(vmm, b""))
     for _ in range(3):
         expect_equal("state", vmm.show()["state"], "running")
-    two = [Connection(socket_path(vmm)) for _ in range(2)]
+    two = [Connection(vmm.socket_path) for _ in range(2)]
     for link in two:
         link.request("GET", "/v1/vm")
     for link in two:
@@ -198,11 +182,11 @@ def bad_clients(lab):
     for link in links:
         link.close()
     done = subprocess.run(
-        ["curl", "-sS", "--fail", "--unix-socket", socket_path(vmm),
+        ["curl", "-sS", "--fail", "--unix-socket", vmm.socket_path,
          "http://vm/v1/vm"], capture_output=True, text=True, check=False)
     expect_equal(f"curl ({done.stderr})", done.returncode, 0)
     expect_equal("name", json.loads(done.stdout)["name"], vmm.name)
     files = len(os.listdir(f"/proc/{vmm.pid}/fd"))
     expect(files < 60, f"{files} files are open")
     vmm.cli("stop", "--force", check=True)
-    expect(not Path(socket_path(vmm)).exists(), "the socket stays")
+    expect(not Path(vmm.socket_path).exists(), "the socket stays")

@@ -111,16 +111,7 @@ test("numa/as-qemu-4-odd", nodes=ODD)(as_qemu)
 
 def residence(vmm):
     """{device: {host node: bytes}}, asked of the host's kernel by the API."""
-    import json
-    import socket
-    link = socket.socket(socket.AF_UNIX)
-    link.connect(f"/run/bellows/{vmm.name}.sock")
-    link.sendall(b"GET /v1/vm/residence HTTP/1.1\r\nHost: x\r\n"
-                 b"Connection: close\r\n\r\n")
-    text = b""
-    while part := link.recv(65536):
-        text += part
-    body = json.loads(text.split(b"\r\n\r\n", 1)[1])
+    body = vmm.api("GET", "/v1/vm/residence")
     return {item["id"]: {int(k): v
                          for k, v in item["host_node_bytes"].items()}
             for item in body["memory"]}
@@ -235,7 +226,7 @@ def many(lab):
         for _ in range(3):
             for i in range(number, 32, 4):
                 final[f"d{i}"] = rng.randrange(0, 65) * 2 * MIB
-                vmm.resize(f"d{i}", final[f"d{i}"])
+                vmm.cli("resize", f"d{i}={final[f'd{i}']}", "--wait", "0")
 
     clients = [threading.Thread(target=client, args=(n,)) for n in range(4)]
     for thread in clients:

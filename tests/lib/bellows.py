@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Our VMM, run and spoken to by the `bellows` command."""
+import http.client
 import itertools
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 
 from .paths import BELLOWS
@@ -47,6 +49,19 @@ def guest_files(pid):
     return rows
 
 
+class Connection(http.client.HTTPConnection):
+    """HTTP on a VM's control socket."""
+
+    def __init__(self, path):
+        super().__init__("vm", timeout=30)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
 class BellowsVmm(Vmm):
     label = "bellows"
 
@@ -54,6 +69,7 @@ class BellowsVmm(Vmm):
         super().__init__(machine)
         self.name = name or f"t{os.getpid()}-{next(_numbers)}"
         self.console_option = console
+        self._connection = None
 
     def command(self):
         m = self.machine
@@ -83,12 +99,50 @@ class BellowsVmm(Vmm):
     def cli(self, verb, *arguments, **kwargs):
         return bellows(verb, self.name, *arguments, **kwargs)
 
+    @property
+    def socket_path(self):
+        folder = os.environ.get("BELLOWS_RUNTIME_DIR", "/run/bellows")
+        return f"{folder}/{self.name}.sock"
+
+    def _call(self, method, path, body):
+        if self._connection is None:
+            self._connection = Connection(self.socket_path)
+        self._connection.request(
+            method, path, None if body is None else json.dumps(body))
+        answer = self._connection.getresponse()
+        return answer, json.loads(answer.read())
+
+    def _disconnect(self):
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def close(self):
+        self._disconnect()
+        super().close()
+
+    def api(self, method, path, body=None):
+        """One call on a connection that is kept; what it answered. One that
+        has been idle may be closed by now: then on a new one."""
+        for kept in (self._connection is not None, False):
+            try:
+                answer, value = self._call(method, path, body)
+                break
+            except (OSError, http.client.HTTPException) as error:
+                self._disconnect()
+                if not kept:
+                    raise VmmError(f"{self.name}: {method} {path}: "
+                                   f"{error!r}") from None
+        if answer.status >= 300:
+            raise VmmError(f"{method} {path}: {value['error']}")
+        return value
+
     def resize(self, device_id, size):
-        self.cli("resize", f"{device_id}={size}", "--wait", "0")
+        self.api("PUT", "/v1/vm/elastic", {"elastic": [
+            {"id": device_id, "requested_bytes": size}]})
 
     def show(self):
-        done = self.cli("show", "--json", check=True)
-        return json.loads(done.stdout)
+        return self.api("GET", "/v1/vm")
 
     def status(self):
         return {e["id"]: {"requested": e["requested_bytes"],
