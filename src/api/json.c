@@ -11,6 +11,8 @@ static const char *state_name(enum vm_state state)
 	switch (state) {
 	case VM_RUNNING:
 		return "running";
+	case VM_PAUSED:
+		return "paused";
 	case VM_REBOOTING:
 		return "rebooting";
 	case VM_STOPPING:
@@ -80,6 +82,17 @@ static json_t *elastic_json(const struct vm_elastic_status *e)
 	return object;
 }
 
+static json_t *reset_json(const struct vm_reset_times *times)
+{
+	json_t *object = json_object();
+
+	set_number(object, "hold_us", times->hold_us);
+	set_number(object, "elastic_us", times->elastic_us);
+	set_number(object, "clear_us", times->clear_us);
+	set_number(object, "load_us", times->load_us);
+	return object;
+}
+
 static json_t *node_json(const struct vm_node_status *node, unsigned int number)
 {
 	json_t *object = json_object();
@@ -109,6 +122,9 @@ json_t *api_status_json(const struct vm_status *status)
 	set_number(object, "cpus", status->nr_cpus);
 	set_number(object, "uptime_ms", status->uptime_ms);
 	set_number(object, "reboots", status->nr_reboots);
+	json_object_set_new(object, "last_reset",
+			    status->nr_reboots ? reset_json(&status->last_reset)
+					       : json_null());
 	set_number(object, "boot_bytes", status->boot_bytes);
 	set_number(object, "boot_resident_bytes", status->boot_resident_bytes);
 	set_number(object, "resident_bytes", status->resident_bytes);

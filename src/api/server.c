@@ -152,6 +152,26 @@ static int op_reboot(struct server *server, const json_t *body,
 	return ret ? ret : vm_reboot(server->vm, err);
 }
 
+static int set_paused(struct server *server, const json_t *body, bool paused,
+		      struct error *err)
+{
+	if (body && json_object_size(body) != 0)
+		return error_set(err, -EINVAL, "the body must be empty");
+	return vm_pause(server->vm, paused, err);
+}
+
+static int op_pause(struct server *server, const json_t *body,
+		    struct error *err)
+{
+	return set_paused(server, body, true, err);
+}
+
+static int op_resume(struct server *server, const json_t *body,
+		     struct error *err)
+{
+	return set_paused(server, body, false, err);
+}
+
 static int op_stop(struct server *server, const json_t *body, struct error *err)
 {
 	bool force;
@@ -177,6 +197,10 @@ static const struct operation {
 	{API_PREFIX "/elastic", EVHTTP_REQ_PUT, "PUT", HTTP_OK, op_resize,
 	 answer_status},
 	{API_PREFIX "/reboot", EVHTTP_REQ_POST, "POST", 202, op_reboot,
+	 answer_status},
+	{API_PREFIX "/pause", EVHTTP_REQ_POST, "POST", 202, op_pause,
+	 answer_status},
+	{API_PREFIX "/resume", EVHTTP_REQ_POST, "POST", 202, op_resume,
 	 answer_status},
 	{API_PREFIX "/stop", EVHTTP_REQ_POST, "POST", 202, op_stop,
 	 answer_status},

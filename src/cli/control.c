@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* `bellows stop` and `bellows reboot`. */
+/* `bellows stop`, `reboot`, `pause` and `resume`. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "api/client.h"
 #include "api/json.h"
@@ -112,6 +113,53 @@ static int run_reboot(const struct cli_verb *verb, int argc, char **argv)
 	return ret ? cli_fail(ret, &err) : CLI_OK;
 }
 
+/* 0 once it is paused, or no longer is. */
+static int wait_for_pause(const char *name, bool paused, struct error *err)
+{
+	double began = cli_now();
+
+	do {
+		json_t *vm = NULL;
+		int ret = api_get_vm(name, &vm, err);
+		bool is = !ret && !strcmp(cli_string(vm, "state"), "paused");
+
+		json_decref(vm);
+		if (ret || is == paused)
+			return ret;
+		cli_sleep(POLL);
+	} while (cli_now() - began < DEFAULT_WAIT);
+	return error_set(err, -ETIMEDOUT, "VM '%s' is not %s after %g s", name,
+			 paused ? "paused" : "running", DEFAULT_WAIT);
+}
+
+static int set_paused(const struct cli_verb *verb, int argc, char **argv,
+		      bool paused)
+{
+	const struct api_call call = {.method = "POST",
+				      .path = paused ? API_PREFIX "/pause"
+						     : API_PREFIX "/resume"};
+	struct cli_arguments arguments;
+	struct error err = {0};
+	int ret, status = cli_parse(verb, argc, argv, NULL, &arguments);
+
+	if (status >= 0)
+		return status;
+	ret = api_call(arguments.at[0], &call, NULL, &err);
+	if (!ret)
+		ret = wait_for_pause(arguments.at[0], paused, &err);
+	return ret ? cli_fail(ret, &err) : CLI_OK;
+}
+
+static int run_pause(const struct cli_verb *verb, int argc, char **argv)
+{
+	return set_paused(verb, argc, argv, true);
+}
+
+static int run_resume(const struct cli_verb *verb, int argc, char **argv)
+{
+	return set_paused(verb, argc, argv, false);
+}
+
 static const struct cli_option no_options[] = {{0}};
 
 const struct cli_verb cli_reboot = {
@@ -125,4 +173,27 @@ const struct cli_verb cli_reboot = {
 	.max_arguments = 1,
 	.argument = "a NAME",
 	.run = run_reboot,
+};
+
+const struct cli_verb cli_pause = {
+	.name = "pause",
+	.summary = "Stop a VM's processors",
+	.synopsis = "NAME",
+	.notes = "Its memory stays; a resize waits until it goes on.\n",
+	.options = no_options,
+	.min_arguments = 1,
+	.max_arguments = 1,
+	.argument = "a NAME",
+	.run = run_pause,
+};
+
+const struct cli_verb cli_resume = {
+	.name = "resume",
+	.summary = "Let a paused VM go on",
+	.synopsis = "NAME",
+	.options = no_options,
+	.min_arguments = 1,
+	.max_arguments = 1,
+	.argument = "a NAME",
+	.run = run_resume,
 };

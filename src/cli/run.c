@@ -108,6 +108,12 @@ static int take_prealloc(void *args, const char *value, struct error *err)
 	return 0;
 }
 
+static int take_no_reboot(void *args, const char *value, struct error *err)
+{
+	((struct run_args *)args)->config.no_reboot = true;
+	return 0;
+}
+
 static int take_elastic_key(void *opaque, const char *key, const char *value,
 			    struct error *err)
 {
@@ -263,6 +269,8 @@ static const struct cli_option options[] = {
 	 take_node},
 	{"boot", "KEY=VALUE,...", "placement of boot memory; see below",
 	 take_boot},
+	{"no-reboot", NULL, "end where the guest would be reset",
+	 take_no_reboot},
 	{"prealloc", NULL, "commit elastic memory when it is plugged",
 	 take_prealloc},
 	{0},

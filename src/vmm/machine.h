@@ -100,6 +100,10 @@ void machine_vcpu_destroy(struct machine_vcpu *vcpu);
  * is parked. */
 int machine_vcpu_reset(struct machine_vcpu *vcpu, struct error *err);
 
+/* It stood still for a while, and goes on now. Called while its thread is
+ * parked. */
+void machine_vcpu_resumed(struct machine_vcpu *vcpu);
+
 /* Serve an exit that the generic code does not know. 0: go on; -errno: the VM
  * cannot go on, with the reason in err. */
 int machine_vcpu_exit(struct machine_vcpu *vcpu, struct kvm_run *run,

@@ -237,3 +237,10 @@ void vcpus_run(struct vcpus *vcpus)
 {
 	set_phase(vcpus, VCPUS_RUN);
 }
+
+void vcpus_resume(struct vcpus *vcpus)
+{
+	for (unsigned int i = 0; i < vcpus->nr; i++)
+		machine_vcpu_resumed(vcpus->vcpu[i].machine);
+	vcpus_run(vcpus);
+}

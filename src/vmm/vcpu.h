@@ -71,4 +71,8 @@ int vcpus_reset(struct vcpus *vcpus, struct error *err);
 
 void vcpus_run(struct vcpus *vcpus);
 
+/* The same after a pause: the guest is told that it was stopped, so that it
+ * does not take the gap in time for a hang. */
+void vcpus_resume(struct vcpus *vcpus);
+
 #endif

@@ -42,6 +42,7 @@ struct vm {
 	char name[VM_NAME_MAX];
 	uint64_t boot_bytes;
 	uint64_t created_ms;
+	bool no_reboot;
 
 	/* Parts, in the order in which they are made. */
 	struct boot_source source;
@@ -66,20 +67,22 @@ struct vm {
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t wish;
 	bool want_reset;
+	bool want_paused, paused;
 	enum vm_end want_end;
 	bool button_pressed;
 	enum vm_state state;
 	enum vm_end end;
 	struct error end_error;
 	unsigned int nr_reboots;
+	struct vm_reset_times last_reset;
 };
 
-static uint64_t now_ms(void)
+static uint64_t now_us(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
 /* ---- Wishes ------------------------------------------------------------ */
@@ -99,6 +102,10 @@ static void wish_end(struct vm *vm, enum vm_end end, const struct error *err)
 
 static void wish_reset(struct vm *vm)
 {
+	if (vm->no_reboot) {
+		wish_end(vm, VM_END_RESET, NULL);
+		return;
+	}
 	pthread_mutex_lock(&vm->lock);
 	vm->want_reset = true;
 	pthread_cond_signal(&vm->wish);
@@ -110,16 +117,17 @@ static void guest_reset(void *opaque)
 {
 	struct vm *vm = opaque;
 
-	vcpus_hold_self(&vm->vcpus);
+	/* In this order: who fulfils the wish waits for us to be held. */
 	wish_reset(vm);
+	vcpus_hold_self(&vm->vcpus);
 }
 
 static void guest_poweroff(void *opaque)
 {
 	struct vm *vm = opaque;
 
-	vcpus_hold_self(&vm->vcpus);
 	wish_end(vm, VM_END_POWEROFF, NULL);
+	vcpus_hold_self(&vm->vcpus);
 }
 
 static const struct machine_ops vm_machine_ops = {
@@ -153,35 +161,47 @@ static const struct console_ops vm_console_ops = {
 
 /* ---- Lifecycle --------------------------------------------------------- */
 
-/* Load and start. Boot memory reads as zero, vCPUs are held. */
-static int start_guest(struct vm *vm, struct error *err)
+/* Boot memory reads as zero, vCPUs are held. */
+static int load_guest(struct vm *vm, struct error *err)
 {
 	int ret = machine_boot(vm->machine, &vm->source, err);
 
 	if (ret)
 		return ret;
 	pci_assign(&vm->pci);
-	ret = vcpus_reset(&vm->vcpus, err);
-	if (ret)
-		return ret;
-	vcpus_run(&vm->vcpus);
-	return 0;
+	return vcpus_reset(&vm->vcpus, err);
 }
 
-static int reset_guest(struct vm *vm, struct error *err)
+/* The time since the last lap. */
+static uint64_t lap(uint64_t *since)
 {
+	uint64_t now = now_us(), took = now - *since;
+
+	*since = now;
+	return took;
+}
+
+static int reset_guest(struct vm *vm, struct vm_reset_times *times,
+		       struct error *err)
+{
+	uint64_t since = now_us();
 	int ret;
 
 	vcpus_hold(&vm->vcpus);
+	times->hold_us = lap(&since);
 	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
 		ret = elastic_reset(vm->elastic[i], err);
 		if (ret)
 			return ret;
 	}
+	times->elastic_us = lap(&since);
 	ret = boot_memory_clear(&vm->boot);
 	if (ret)
 		return error_set_errno(err, ret, "cannot clear boot memory");
-	return start_guest(vm, err);
+	times->clear_us = lap(&since);
+	ret = load_guest(vm, err);
+	times->load_us = lap(&since);
+	return ret;
 }
 
 static void set_ended(struct vm *vm)
@@ -195,35 +215,88 @@ static void set_ended(struct vm *vm)
 	(void)!write(vm->end_fd, &one, sizeof(one));
 }
 
-static void *lifecycle_thread(void *arg)
-{
-	struct vm *vm = arg;
-	struct error err;
+/* What the lifecycle thread is to do next. */
+enum task {
+	TASK_END,
+	TASK_RESET,
+	TASK_PAUSE,
+	TASK_RESUME
+};
 
-	for (;;) {
-		pthread_mutex_lock(&vm->lock);
-		while (!vm->want_reset && vm->want_end == VM_END_NONE)
-			pthread_cond_wait(&vm->wish, &vm->lock);
-		if (vm->want_end != VM_END_NONE) {
-			pthread_mutex_unlock(&vm->lock);
-			break;
-		}
+static enum task next_task(struct vm *vm)
+{
+	enum task task;
+
+	pthread_mutex_lock(&vm->lock);
+	while (!vm->want_reset && vm->want_end == VM_END_NONE &&
+	       vm->want_paused == vm->paused)
+		pthread_cond_wait(&vm->wish, &vm->lock);
+	if (vm->want_end != VM_END_NONE) {
+		task = TASK_END;
+	} else if (vm->want_reset) {
+		task = TASK_RESET;
 		vm->want_reset = false;
 		vm->state = VM_REBOOTING;
 		vm->button_pressed = false;
-		pthread_mutex_unlock(&vm->lock);
-
-		if (reset_guest(vm, &err))
-			wish_end(vm, VM_END_ERROR, &err);
-
-		pthread_mutex_lock(&vm->lock);
-		vm->nr_reboots++;
-		vm->state = vm->button_pressed ? VM_STOPPING : VM_RUNNING;
-		pthread_mutex_unlock(&vm->lock);
+	} else {
+		task = vm->want_paused ? TASK_PAUSE : TASK_RESUME;
 	}
-	vcpus_hold(&vm->vcpus);
-	set_ended(vm);
-	return NULL;
+	pthread_mutex_unlock(&vm->lock);
+	return task;
+}
+
+static void do_reset(struct vm *vm)
+{
+	struct vm_reset_times times = {0};
+	struct error err;
+	bool paused;
+
+	if (reset_guest(vm, &times, &err)) {
+		wish_end(vm, VM_END_ERROR, &err);
+		return;
+	}
+	pthread_mutex_lock(&vm->lock);
+	vm->nr_reboots++;
+	vm->last_reset = times;
+	vm->state = vm->button_pressed ? VM_STOPPING : VM_RUNNING;
+	paused = vm->paused;
+	pthread_mutex_unlock(&vm->lock);
+	if (!paused)
+		vcpus_run(&vm->vcpus);
+}
+
+static void do_pause(struct vm *vm, bool paused)
+{
+	if (paused)
+		vcpus_hold(&vm->vcpus);
+	pthread_mutex_lock(&vm->lock);
+	vm->paused = paused;
+	pthread_mutex_unlock(&vm->lock);
+	if (!paused)
+		vcpus_resume(&vm->vcpus);
+}
+
+static void *lifecycle_thread(void *arg)
+{
+	struct vm *vm = arg;
+
+	for (;;) {
+		switch (next_task(vm)) {
+		case TASK_END:
+			vcpus_hold(&vm->vcpus);
+			set_ended(vm);
+			return NULL;
+		case TASK_RESET:
+			do_reset(vm);
+			break;
+		case TASK_PAUSE:
+			do_pause(vm, true);
+			break;
+		case TASK_RESUME:
+			do_pause(vm, false);
+			break;
+		}
+	}
 }
 
 /* ---- Making and unmaking ----------------------------------------------- */
@@ -365,9 +438,10 @@ static int start_threads(struct vm *vm, struct error *err)
 			   vm->nr_cpus, vcpu_failed, vm, err);
 	if (ret)
 		return ret;
-	ret = start_guest(vm, err);
+	ret = load_guest(vm, err);
 	if (ret)
 		return ret;
+	vcpus_run(&vm->vcpus);
 	ret = thread_start(&vm->lifecycle, "lifecycle", lifecycle_thread, vm);
 	if (ret)
 		return error_set_errno(err, ret, "no thread for the VM");
@@ -384,7 +458,8 @@ static struct vm *vm_alloc(const struct vm_config *config)
 	memcpy(vm->name, config->name, sizeof(vm->name));
 	vm->boot_bytes = config->memory_bytes;
 	vm->nr_cpus = config->nr_cpus;
-	vm->created_ms = now_ms();
+	vm->created_ms = now_us() / 1000;
+	vm->no_reboot = config->no_reboot;
 	vm->source.kernel_fd = vm->source.initrd_fd = -1;
 	vm->kvm.sys_fd = vm->kvm.vm_fd = -1;
 	vm->end_fd = -1;
@@ -508,7 +583,7 @@ void vm_get_status(struct vm *vm, struct vm_status *status)
 		status->nodes[vm->numa.cpu_node[i]].cpus |= 1U << i;
 	boot_memory_get_status(&vm->boot, status);
 	status->resident_bytes = status->boot_resident_bytes;
-	status->uptime_ms = now_ms() - vm->created_ms;
+	status->uptime_ms = now_us() / 1000 - vm->created_ms;
 	status->nr_elastic = vm->nr_elastic;
 	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
 		elastic_get_status(vm->elastic[i], &status->elastic[i]);
@@ -516,7 +591,10 @@ void vm_get_status(struct vm *vm, struct vm_status *status)
 	}
 	pthread_mutex_lock(&vm->lock);
 	status->state = vm->state;
+	if (vm->paused && status->state == VM_RUNNING)
+		status->state = VM_PAUSED;
 	status->nr_reboots = vm->nr_reboots;
+	status->last_reset = vm->last_reset;
 	pthread_mutex_unlock(&vm->lock);
 }
 
@@ -578,6 +656,19 @@ int vm_reboot(struct vm *vm, struct error *err)
 	if (!ret)
 		wish_reset(vm);
 	return ret;
+}
+
+int vm_pause(struct vm *vm, bool paused, struct error *err)
+{
+	int ret = check_alive(vm, err);
+
+	if (ret)
+		return ret;
+	pthread_mutex_lock(&vm->lock);
+	vm->want_paused = paused;
+	pthread_cond_signal(&vm->wish);
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
 }
 
 int vm_stop(struct vm *vm, bool force, struct error *err)

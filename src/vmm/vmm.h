@@ -71,12 +71,14 @@ struct vm_config {
 	enum vm_console console;
 	const char *console_path; /* VM_CONSOLE_FILE */
 	bool prealloc;		  /* commit memory when it is plugged */
+	bool no_reboot;		  /* a reset ends the VM */
 	unsigned int nr_elastic;
 	struct vm_elastic_config elastic[VM_MAX_ELASTIC];
 };
 
 enum vm_state {
 	VM_RUNNING,
+	VM_PAUSED,
 	VM_REBOOTING,
 	VM_STOPPING, /* power button pressed or stop forced, not yet ended */
 	VM_ENDED,
@@ -87,6 +89,7 @@ enum vm_end {
 	VM_END_NONE,	 /* it has not */
 	VM_END_POWEROFF, /* the guest powered off */
 	VM_END_STOPPED,	 /* vm_stop() with force */
+	VM_END_RESET,	 /* it was reset, and config said no_reboot */
 	VM_END_ERROR,	 /* the host or KVM failed: vm_end_reason() says how */
 };
 
@@ -122,6 +125,15 @@ struct vm_node_status {
 	uint64_t boot_bytes, boot_resident_bytes;
 };
 
+/* How long the parts of the last reset took, in microseconds. */
+struct vm_reset_times {
+	uint64_t hold_us; /* until no processor ran */
+	uint64_t
+		elastic_us; /* elastic devices reset, their memory given back */
+	uint64_t clear_us;  /* boot memory given back, to read as zero */
+	uint64_t load_us;   /* firmware tables and kernel loaded, vCPUs reset */
+};
+
 struct vm_status {
 	char name[VM_NAME_MAX];
 	enum vm_state state;
@@ -132,6 +144,7 @@ struct vm_status {
 	uint64_t boot_resident_bytes;
 	uint64_t uptime_ms; /* since vm_create() */
 	unsigned int nr_reboots;
+	struct vm_reset_times last_reset; /* valid if nr_reboots is not 0 */
 	unsigned int nr_nodes; /* NUMA nodes of the guest; 0: none were made */
 	struct vm_node_status nodes[VM_MAX_NODES];
 	unsigned int nr_elastic;
@@ -197,6 +210,11 @@ int vm_resize(struct vm *vm, const struct vm_resize_target *targets,
 
 /* Reset the VM as its reset button would: it boots again. [any] */
 int vm_reboot(struct vm *vm, struct error *err);
+
+/* Stop the processors, or let them go on; a VM that is so already stays. It
+ * takes effect soon: vm_get_status() says when. A reset keeps a VM paused.
+ * [any] */
+int vm_pause(struct vm *vm, bool paused, struct error *err);
 
 /* force: end it now. Otherwise press the ACPI power button; whether the guest
  * follows is its choice. [any] */

@@ -379,6 +379,12 @@ int machine_vcpu_reset(struct machine_vcpu *vcpu, struct error *err)
 	return vcpu_state_restore(vcpu->state, vcpu->fd, entry, err);
 }
 
+void machine_vcpu_resumed(struct machine_vcpu *vcpu)
+{
+	/* Fails for a guest without KVM's clock, which has no use for it. */
+	ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
 static void port_access(struct machine *machine, struct kvm_run *run)
 {
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
