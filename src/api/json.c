@@ -267,7 +267,7 @@ int api_parse_stop(const json_t *body, bool *force, struct error *err)
 			 "{\"force\": false}");
 }
 
-int api_parse_reboot(const json_t *body, struct error *err)
+int api_parse_nothing(const json_t *body, struct error *err)
 {
 	if (!body || (json_is_object(body) && json_object_size(body) == 0))
 		return 0;

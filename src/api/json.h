@@ -29,7 +29,7 @@ int api_parse_resize(const json_t *body, struct vm_resize_target *targets,
 /* Read the body of a stop: nothing, or {"force": BOOL}. */
 int api_parse_stop(const json_t *body, bool *force, struct error *err);
 
-/* Read the body of a reboot: nothing, or {}. */
-int api_parse_reboot(const json_t *body, struct error *err);
+/* Read the body of what takes none: nothing, or {}. */
+int api_parse_nothing(const json_t *body, struct error *err);
 
 #endif

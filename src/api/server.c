@@ -147,7 +147,7 @@ static int op_resize(struct server *server, const json_t *body,
 static int op_reboot(struct server *server, const json_t *body,
 		     struct error *err)
 {
-	int ret = api_parse_reboot(body, err);
+	int ret = api_parse_nothing(body, err);
 
 	return ret ? ret : vm_reboot(server->vm, err);
 }
@@ -155,9 +155,9 @@ static int op_reboot(struct server *server, const json_t *body,
 static int set_paused(struct server *server, const json_t *body, bool paused,
 		      struct error *err)
 {
-	if (body && json_object_size(body) != 0)
-		return error_set(err, -EINVAL, "the body must be empty");
-	return vm_pause(server->vm, paused, err);
+	int ret = api_parse_nothing(body, err);
+
+	return ret ? ret : vm_pause(server->vm, paused, err);
 }
 
 static int op_pause(struct server *server, const json_t *body,
