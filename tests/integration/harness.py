@@ -163,7 +163,7 @@ def run_one(name, kind, report):
         here = [f for f in where if "integration" in f.filename]
         at = f" ({Path(here[-1].filename).name}:{here[-1].lineno})" \
             if here else ""
-        said = "".join(f"\n{vmm.label} said: {vmm.stderr().strip()}"
+        said = "".join(f"\n{vmm.label} said: {vmm.stderr().strip()[-2000:]}"
                        for vmm in lab.vmms if vmm.stderr().strip())
         report.fail(name, f"{error}{at}{said}")
         return
