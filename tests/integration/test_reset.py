@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every way to start again, pauses, and resets in the middle of things."""
+import random
+import time
+
+from harness import (GIB, MIB, Elastic, expect, expect_equal, power_off,
+                     resize_to, test, wait_until)
+
+# The kernel's command line, and what makes the guest start again.
+KINDS = {
+    "acpi": ("reboot=acpi,force", lambda vmm: vmm.console.send("0 reboot\n")),
+    "keyboard": ("reboot=kbd,force",
+                 lambda vmm: vmm.console.send("0 reboot\n")),
+    "triple-fault": ("reboot=triple,force",
+                     lambda vmm: vmm.console.send("0 reboot\n")),
+    "panic": ("panic=1", lambda vmm: vmm.console.send(
+        "0 sh echo c >/proc/sysrq-trigger\n")),
+    "host": ("", lambda vmm: vmm.reset()),
+}
+
+
+def again(vmm, how):
+    """Start again in that way; until the agent answers."""
+    mark = vmm.console.mark()
+    how(vmm)
+    vmm.console.wait_for("BELLOWS-READY", 90, mark, panics=False)
+
+
+@test("reset/every-kind")
+def every_kind(lab):
+    """A reset of each kind gives all elastic memory back, and the guest asks
+    for it again, in the same process, on the same console and connection."""
+    for kind, (cmdline, how) in KINDS.items():
+        vmm, witness = lab.guest(cpus=2, cmdline=f"{cmdline} "
+                                 "init_on_alloc=0 agent.nodriver")
+        vmm.console.ask("insmod virtio_mem.ko")
+        resize_to(vmm, witness, "em0", 384 * MIB)
+        pid = vmm.show()["pid"]
+        again(vmm, how)
+        device = vmm.status()["em0"]
+        expect_equal(f"{kind}: requested", device["requested"], 384 * MIB)
+        expect_equal(f"{kind}: plugged", device["plugged"], 0)
+        expect_equal(f"{kind}: held by the host", device["resident"], 0)
+        expect_equal(f"{kind}: MemTotal", vmm.mem_total(), witness.base)
+        vmm.console.ask("insmod virtio_mem.ko")
+        vmm.wait_plugged("em0", 384 * MIB)
+        witness.check()
+        shown = vmm.show()
+        expect_equal(f"{kind}: pid", shown["pid"], pid)
+        expect_equal(f"{kind}: resets", shown["reboots"], 1)
+        times = shown["last_reset"]
+        expect(sum(times.values()) < 30e6, f"{kind}: {times}")
+        expect("last reset: " in vmm.cli("show", check=True).stdout,
+               "show does not tell of the reset")
+        vmm.cli("stop", "--force", check=True)
+
+
+@test("reset/no-reboot")
+def no_reboot(lab):
+    """--no-reboot ends the VM where it would be reset, by whomever."""
+    for how in (KINDS["acpi"][1], KINDS["host"][1]):
+        vmm = lab.start(memory=256 * MIB, options=["--no-reboot"])
+        how(vmm)
+        expect_equal("exit status", vmm.wait_end(), 0)
+
+
+@test("reset/pause-and-resume")
+def pause(lab):
+    """A paused VM stands still; a resize waits for it; a reset keeps it
+    paused; it goes on as if nothing had been."""
+    vmm, witness = lab.guest(cpus=2)
+    vmm.cli("pause", check=True)
+    vmm.cli("pause", check=True)
+    expect_equal("state", vmm.show()["state"], "paused")
+    vmm.resize("em0", 256 * MIB)
+    time.sleep(1)
+    expect_equal("plugged while paused", vmm.status()["em0"]["plugged"], 0)
+    vmm.cli("resume", check=True)
+    vmm.cli("resume", check=True)
+    expect_equal("state", vmm.show()["state"], "running")
+    vmm.wait_plugged("em0", 256 * MIB)
+    witness.check()
+    vmm.cli("pause", check=True)
+    mark = vmm.console.mark()
+    vmm.reset()
+    wait_until("reset while paused", lambda: vmm.show()["reboots"] == 1)
+    expect_equal("state", vmm.show()["state"], "paused")
+    expect_equal("plugged", vmm.status()["em0"]["plugged"], 0)
+    vmm.cli("resume", check=True)
+    vmm.wait_ready(since=mark)
+    vmm.wait_plugged("em0", 256 * MIB)
+    witness.check()
+    vmm.cli("pause", check=True)
+    vmm.cli("stop", "--force", check=True)
+    expect_equal("exit status", vmm.wait_end(), 0)
+
+
+@test("reset/at-any-moment")
+def any_moment(lab):
+    """Resets, several at once as well, at random moments of a resize."""
+    rng = random.Random(11)
+    vmm, witness = lab.guest(cpus=2, max_bytes=GIB,
+                             cmdline="init_on_alloc=0")
+    target = 0
+    for _ in range(12):
+        target = rng.choice((1024, 512, 2, 640, 0)) * MIB
+        mark = vmm.console.mark()
+        vmm.resize("em0", target)
+        time.sleep(rng.random() * 0.6)
+        for _ in range(rng.choice((1, 1, 3))):
+            vmm.reset()
+    vmm.console.wait_for("BELLOWS-READY", 90, mark, panics=False)
+    wait_until("the last reset is over", lambda:
+               vmm.show()["state"] == "running")
+    vmm.wait_plugged("em0", target, 90)
+    vmm.mem_total_settled()
+    witness.check()
+    power_off(vmm)
+
+
+@test("reset/stop-at-any-moment")
+def stop_any_moment(lab):
+    """SIGTERM and `stop --force` at random moments always end it soon."""
+    rng = random.Random(12)
+    for number in range(6):
+        vmm = lab.start(elastic=[Elastic(GIB)], cpus=2, ready=number % 2,
+                        cmdline="init_on_alloc=0")
+        time.sleep(rng.random())
+        vmm.resize("em0", GIB)
+        time.sleep(rng.random() * 0.3)
+        if number % 3 == 0:
+            vmm.reset()
+        if number % 2:
+            vmm.process.terminate()
+        else:
+            vmm.cli("stop", "--force", check=True)
+        expect_equal("exit status", vmm.wait_end(5), 0)
