@@ -119,6 +119,8 @@ int api_call(const char *name, const struct api_call *call, json_t **reply,
 	char *text;
 	int ret, fd = runtime_connect(name, err);
 
+	if (reply)
+		*reply = NULL;
 	if (fd < 0)
 		return fd;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));

@@ -16,7 +16,8 @@ struct api_call {
 
 /*
  * Send a call to the VM of that name and wait for the answer, a few seconds at
- * most. 0: *reply (the caller's reference; reply may be NULL) is what it said.
+ * most. 0: *reply (the caller's reference; reply may be NULL) is what it said;
+ * otherwise it is NULL.
  * -ENOENT: no such VM, or no such device. -EINVAL: it refused; err is its own
  * sentence. Others: the connection or the server failed. Blocks.
  */
