@@ -142,7 +142,7 @@ static void step_config_read(struct run *run)
 		expected[i] = offset < sizeof(space) - i && i < sizeof(space)
 				      ? space[offset + i]
 				      : 0;
-	vmem_device_config_read(run->dev, offset, bytes, len);
+	vmem_device_config_read(run->dev, offset, len ? bytes : NULL, len);
 	assert_memory_equal(bytes, expected, sizeof(bytes));
 }
 
