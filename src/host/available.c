@@ -80,7 +80,8 @@ static uint64_t groups_room(void)
 	if (!group)
 		return UNLIMITED;
 	group[strcspn(group, "\n")] = '\0';
-	for (int depth = 0; depth < MAX_DEPTH && *group; depth++) {
+	/* The topmost has a limit where it is a container's. */
+	for (int depth = 0; depth < MAX_DEPTH; depth++) {
 		char *slash = strrchr(group, '/');
 		uint64_t here = group_room(group);
 
@@ -121,7 +122,6 @@ uint64_t host_available(uint64_t nodes)
 
 	if (nodes && nodes_room(nodes) < room)
 		room = nodes_room(nodes);
-
 	if (read_number("/proc/meminfo", "MemAvailable:", &kib) &&
 	    kib * 1024 < room)
 		room = kib * 1024;
