@@ -125,6 +125,14 @@ static int usual_host(void **state)
 	return 0;
 }
 
+static void need_namespace(void)
+{
+	if (in_namespace)
+		return;
+	print_message("neither root nor user namespaces\n");
+	skip();
+}
+
 static void expect_mib(uint64_t nodes, uint64_t mib)
 {
 	assert_int_equal(host_available(nodes) / MIB, mib);
@@ -132,8 +140,7 @@ static void expect_mib(uint64_t nodes, uint64_t mib)
 
 static void of_the_machine(void **state)
 {
-	if (!in_namespace)
-		skip();
+	need_namespace();
 	expect_mib(0, 1000 - 64);
 	set_available(64);
 	assert_int_equal(host_available(0), 0);
@@ -143,8 +150,7 @@ static void of_the_machine(void **state)
 
 static void of_our_group(void **state)
 {
-	if (!in_namespace)
-		skip();
+	need_namespace();
 	set_group("/a/b", 500, 100);
 	expect_mib(0, 400 - 64);
 	/* Page cache that can go is as good as free. */
@@ -161,8 +167,7 @@ static void of_our_group(void **state)
  * container's own. */
 static void of_groups_above(void **state)
 {
-	if (!in_namespace)
-		skip();
+	need_namespace();
 	set_group("/a", 300, 0);
 	expect_mib(0, 300 - 64);
 	set_group("", 200, 0);
@@ -175,8 +180,7 @@ static void of_groups_above(void **state)
 
 static void without_groups(void **state)
 {
-	if (!in_namespace)
-		skip();
+	need_namespace();
 	put("/proc/self/cgroup", "4:memory:/a\n");
 	set_group("/a", 300, 0);
 	expect_mib(0, 1000 - 64);
@@ -188,8 +192,7 @@ static void without_groups(void **state)
 
 static void of_nodes(void **state)
 {
-	if (!in_namespace)
-		skip();
+	need_namespace();
 	mkdir(NODES "/node0", 0755);
 	mkdir(NODES "/node5", 0755);
 	put(NODES "/node0/meminfo", "Node 0 MemTotal: 9999999 kB\n"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Host memory: reserved, committed, discarded, and counted by the kernel. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <pthread.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "host/available.h"
@@ -84,6 +88,134 @@ static void too_much(void **state)
 	hostmem_destroy(&mem);
 }
 
+/* A file that can hold 8 MiB and no more; -1 if we may not mount. */
+static int small_file(void)
+{
+	int context = fsopen("tmpfs", 0), folder, fd;
+
+	if (context < 0)
+		return -1;
+	fsconfig(context, FSCONFIG_SET_STRING, "size", "8M", 0);
+	fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+	folder = fsmount(context, 0, 0);
+	close(context);
+	if (folder < 0)
+		return -1;
+	fd = openat(folder, "file", O_RDWR | O_CREAT, 0600);
+	close(folder);
+	return fd;
+}
+
+/* The kernel says no halfway: what this call committed goes, what was there
+ * stays, touched or not. */
+static void undone_on_failure(void **state)
+{
+	int fd = small_file();
+	struct hostmem mem;
+
+	if (fd < 0) {
+		print_message("mounting needs root\n");
+		skip();
+	}
+	make(&mem, 16 * MIB);
+	assert_int_equal(ftruncate(fd, 16 * MIB), 0);
+	assert_ptr_equal(mmap(mem.base, mem.size, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED, fd, 0),
+			 mem.base);
+	assert_int_equal(dup2(fd, mem.fd), mem.fd);
+	close(fd);
+	mem.base[10 * MIB] = 7;
+	assert_int_equal(hostmem_populate(&mem, 2 * MIB, 2 * MIB), 0);
+	assert_int_equal(hostmem_resident(&mem), 2 * MIB + 4096);
+	assert_int_equal(hostmem_populate(&mem, 0, 16 * MIB), -ENOMEM);
+	assert_int_equal(hostmem_resident(&mem), 2 * MIB + 4096);
+	assert_int_equal(mem.base[10 * MIB], 7);
+	assert_int_equal(hostmem_discard(&mem, 0, 16 * MIB), 0);
+	assert_int_equal(hostmem_populate(&mem, 8 * MIB, 8 * MIB), 0);
+	assert_int_equal(hostmem_populate(&mem, 0, 4096), -ENOMEM);
+	hostmem_destroy(&mem);
+}
+
+static struct hostmem_placement placed(enum hostmem_pages pages,
+				       enum hostmem_policy policy,
+				       uint64_t host_nodes)
+{
+	return (struct hostmem_placement){pages, policy, host_nodes};
+}
+
+/* Whoever is given the file can neither cut it nor change that. */
+static void sealed(void **state)
+{
+	struct hostmem_placement small = placed(HOSTMEM_PAGES_4K, 0, 0);
+	struct error err = {0};
+	struct hostmem mem;
+
+	assert_int_equal(hostmem_create(&mem, "test", 4 * MIB, &small, &err),
+			 0);
+	assert_int_equal(fcntl(mem.fd, F_GET_SEALS),
+			 F_SEAL_SHRINK | F_SEAL_SEAL);
+	assert_int_equal(ftruncate(mem.fd, 0), -1);
+	assert_int_equal(errno, EPERM);
+	mem.base[4 * MIB - 1] = 1;
+	hostmem_destroy(&mem);
+}
+
+static void placements_checked(void **state)
+{
+	struct error err = {0};
+	struct hostmem_placement p = {0};
+
+	assert_int_equal(hostmem_placement_check(&p, &err), 0);
+	assert_int_equal(hostmem_page_bytes(&p), 4096);
+	assert_false(hostmem_must_populate(&p));
+	p = placed(HOSTMEM_PAGES_1G, 0, 0);
+	assert_int_equal(hostmem_page_bytes(&p), 1 << 30);
+	assert_true(hostmem_must_populate(&p));
+	p = placed(HOSTMEM_PAGES_THP, 0, 0);
+	assert_int_equal(hostmem_page_bytes(&p), 2 * MIB);
+	assert_false(hostmem_must_populate(&p));
+	p = placed(0, HOSTMEM_POLICY_BIND, 0);
+	assert_int_equal(hostmem_placement_check(&p, &err), -EINVAL);
+	p = placed(0, HOSTMEM_POLICY_INTERLEAVE, 1 | 1ULL << 63);
+	assert_int_equal(hostmem_placement_check(&p, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "host node 63"));
+}
+
+/* All on node 0, which every host has, by each policy; and the kernel says so.
+ */
+static void placed_on_a_node(void **state)
+{
+	static const enum hostmem_policy policies[] = {
+		HOSTMEM_POLICY_BIND, HOSTMEM_POLICY_PREFERRED,
+		HOSTMEM_POLICY_INTERLEAVE};
+
+	if (access("/proc/self/numa_maps", R_OK) < 0) {
+		print_message("a kernel without NUMA\n");
+		skip();
+	}
+	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		struct hostmem_placement p =
+			placed(HOSTMEM_PAGES_4K, policies[i], 1);
+		uint64_t bytes[HOSTMEM_MAX_NODES];
+		struct error err = {0};
+		struct hostmem mem;
+
+		assert_int_equal(hostmem_placement_check(&p, &err), 0);
+		if (hostmem_create(&mem, "test", 16 * MIB, &p, &err))
+			fail_msg("%s", err.text);
+		mem.base[0] = 1;
+		mem.base[9 * MIB] = 1;
+		assert_int_equal(hostmem_populate(&mem, 4 * MIB, 2 * MIB), 0);
+		assert_int_equal(hostmem_residence(&mem, bytes), 0);
+		assert_int_equal(bytes[0], 2 * MIB + 2 * 4096);
+		assert_int_equal(bytes[1], 0);
+		assert_int_equal(hostmem_discard(&mem, 0, 16 * MIB), 0);
+		assert_int_equal(hostmem_residence(&mem, bytes), 0);
+		assert_int_equal(bytes[0], 0);
+		hostmem_destroy(&mem);
+	}
+}
+
 static void large_ones_cost_nothing(void **state)
 {
 	struct hostmem mem;
@@ -152,6 +284,10 @@ int main(void)
 		cmocka_unit_test(touched_and_discarded),
 		cmocka_unit_test(populated),
 		cmocka_unit_test(too_much),
+		cmocka_unit_test(undone_on_failure),
+		cmocka_unit_test(sealed),
+		cmocka_unit_test(placements_checked),
+		cmocka_unit_test(placed_on_a_node),
 		cmocka_unit_test(large_ones_cost_nothing),
 		cmocka_unit_test(no_space),
 		cmocka_unit_test(side_by_side),
