@@ -59,6 +59,7 @@ int main(void)
 	vmem_device_set_requested_size(device, 1 * GIB);
 	wrong = ask(device, VMEM_REQ_PLUG, 512) != VMEM_RESP_ACK;
 	wrong += ask(device, VMEM_REQ_PLUG, 1) != VMEM_RESP_ERROR;
+	wrong += ask(device, VMEM_REQ_STATE, 512) != VMEM_RESP_ACK;
 	wrong += ask(device, VMEM_REQ_UNPLUG, 256) != VMEM_RESP_ACK;
 	wrong += vmem_device_is_plugged(device, config.addr);
 	free(storage);

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 
 from .paths import BELLOWS
 from .vmm import MIB, Vmm, VmmError
@@ -106,11 +107,20 @@ class BellowsVmm(Vmm):
 
     def _call(self, method, path, body):
         if self._connection is None:
+            self._wait_socket()
             self._connection = Connection(self.socket_path)
         self._connection.request(
             method, path, None if body is None else json.dumps(body))
         answer = self._connection.getresponse()
         return answer, json.loads(answer.read())
+
+    def _wait_socket(self, patience=10):
+        """A machine that was just started makes its socket first."""
+        deadline = time.monotonic() + patience
+        while not os.path.exists(self.socket_path) \
+                and self.process.poll() is None \
+                and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def _disconnect(self):
         if self._connection:
