@@ -53,14 +53,32 @@ int pairs_parse(const char *option, const char *text, const char *const *lists,
 	return ret;
 }
 
-int pairs_number(const char *what, const char *text, unsigned long max,
-		 unsigned long *number, struct error *err)
+/* Digits and nothing else; false if there are none, or too many. */
+static bool digits(const char **at, unsigned long *number)
 {
 	char *end;
 
+	if (**at < '0' || **at > '9')
+		return false;
 	errno = 0;
-	*number = strtoul(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end || errno || *number > max)
+	*number = strtoul(*at, &end, 10);
+	*at = end;
+	return errno == 0;
+}
+
+bool pairs_two(const char *text, char between, unsigned long *first,
+	       unsigned long *second)
+{
+	return digits(&text, first) && *text++ == between &&
+	       digits(&text, second) && !*text;
+}
+
+int pairs_number(const char *what, const char *text, unsigned long max,
+		 unsigned long *number, struct error *err)
+{
+	const char *at = text;
+
+	if (!digits(&at, number) || *at || *number > max)
 		return error_set(err, -EINVAL,
 				 "%s: '%s' is not a whole number up to %lu",
 				 what, text, max);
@@ -70,17 +88,13 @@ int pairs_number(const char *what, const char *text, unsigned long max,
 int pairs_range(const char *what, const char *text, unsigned int max,
 		uint64_t *bits, struct error *err)
 {
-	unsigned int first, last;
-	char extra;
-	int nr = sscanf(text, "%u-%u%c", &first, &last, &extra);
+	unsigned long first, last;
 
-	if (nr == 1) {
-		unsigned long number;
-
-		if (pairs_number(what, text, max - 1, &number, err))
+	if (!strchr(text, '-')) {
+		if (pairs_number(what, text, max - 1, &first, err))
 			return -EINVAL;
-		last = first = (unsigned int)number;
-	} else if (nr != 2 || text[0] < '0' || text[0] > '9' || last < first ||
+		last = first;
+	} else if (!pairs_two(text, '-', &first, &last) || last < first ||
 		   last >= max) {
 		return error_set(err, -EINVAL,
 				 "%s: '%s' is not a number or a range up to "

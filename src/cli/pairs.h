@@ -3,6 +3,7 @@
 #ifndef CLI_PAIRS_H
 #define CLI_PAIRS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "host/error.h"
@@ -23,6 +24,10 @@ int pairs_parse(const char *option, const char *text, const char *const *lists,
 /* A number up to max. */
 int pairs_number(const char *what, const char *text, unsigned long max,
 		 unsigned long *number, struct error *err);
+
+/* Two numbers with a character between them, such as 0-3. */
+bool pairs_two(const char *text, char between, unsigned long *first,
+	       unsigned long *second);
 
 /* Add N or N-M, each below max, to bits. */
 int pairs_range(const char *what, const char *text, unsigned int max,

@@ -174,11 +174,10 @@ static int take_elastic(void *args, const char *value, struct error *err)
 static int take_distance(struct vm_node_config *node, const char *value,
 			 struct error *err)
 {
-	unsigned int to, distance;
-	char extra;
+	unsigned long to, distance;
 
-	if (sscanf(value, "%u:%u%c", &to, &distance, &extra) != 2 ||
-	    to >= VM_MAX_NODES || distance < 10 || distance > 255)
+	if (!pairs_two(value, ':', &to, &distance) || to >= VM_MAX_NODES ||
+	    distance < 10 || distance > 255)
 		return error_set(err, -EINVAL,
 				 "--node distance: '%s' is not NODE:DISTANCE "
 				 "with a distance of 10 to 255, such as 1:20",
@@ -332,7 +331,19 @@ const struct cli_verb cli_run = {
 		 "  size=SIZE   what it asks the guest to have at start (0)\n"
 		 "  block=SIZE  the smallest step, a power of two (2M)\n"
 		 "  id=ID       its name in `bellows resize` (em0, em1, ...)\n"
-		 "  node=N      the guest's NUMA node that it belongs to\n\n"
+		 "  node=N      the guest's NUMA node that it belongs to\n"
+		 "and pages, host and policy, as --boot.\n\n"
+		 "--node, once for each NUMA node of the guest, in order; "
+		 "`--node empty` makes one\nthat has elastic memory alone:\n"
+		 "  cpus=LIST   its processors, such as 0-3,8\n"
+		 "  mem=SIZE    its boot memory (--memory is their sum)\n"
+		 "  distance=N:D,...  to other nodes (20)\n"
+		 "and pages, host and policy, as --boot.\n\n"
+		 "--boot places boot memory on the host, for a VM without "
+		 "--node:\n"
+		 "  pages=WHICH 4K, thp, 2M or 1G; any\n"
+		 "  host=LIST   nodes of the host\n"
+		 "  policy=HOW  bind (with host), preferred or interleave\n\n"
 		 "On a terminal, Ctrl-A x ends the VM, and Ctrl-A Ctrl-A types "
 		 "Ctrl-A.\n"
 		 "SIGTERM, SIGINT and SIGHUP end it at once.\n\n"
