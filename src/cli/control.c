@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/client.h"
 #include "api/json.h"
+#include "api/runtime.h"
 #include "cli.h"
 
 #define DEFAULT_WAIT 30.0
@@ -28,6 +30,15 @@ static int take_force(void *args, const char *value, struct error *err)
 	return 0;
 }
 
+static bool is_listened_at(const char *name, struct error *err)
+{
+	int fd = runtime_connect(name, err);
+
+	if (fd >= 0)
+		close(fd);
+	return fd != -ENOENT;
+}
+
 /* 0 once nobody answers to that name any more, or another process does: the
  * name is free for a new VM at once. -ETIMEDOUT. */
 static int wait_for_end(const char *name, uint64_t pid, double seconds,
@@ -43,8 +54,11 @@ static int wait_for_end(const char *name, uint64_t pid, double seconds,
 		json_decref(vm);
 		if (other)
 			return 0;
-		if (ret)
-			return ret == -ENOENT ? 0 : ret;
+		if (ret && ret != -ENOENT)
+			return ret;
+		/* One that no longer answers may still be on its way out. */
+		if (ret && !is_listened_at(name, err))
+			return 0;
 		cli_sleep(POLL);
 	} while (cli_now() - began < seconds);
 	return -ETIMEDOUT;
