@@ -38,8 +38,9 @@ def guest_of(lab, kind, nodes, kernel):
     cpus = sum(len(re.findall(r"\d+", node.cpus)) for node in nodes)
     vmm = kind(Machine(kernel=kernel, cpus=cpus, nodes=nodes,
                        memory=sum(node.memory for node in nodes),
-                       elastic=[Elastic(512 * MIB, id=f"n{i}", node=i)
-                                for i in range(len(nodes))]))
+                       # Each of its own size: so QEMU's can be told apart.
+                       elastic=[Elastic((640 + 128 * i) * MIB, id=f"n{i}",
+                                        node=i) for i in range(len(nodes))]))
     lab.vmms.append(vmm)
     vmm.start()
     vmm.wait_init()
