@@ -85,6 +85,11 @@ class Lab:
         vmm = self.start(**how)
         return vmm, Witness(vmm, onlines)
 
+    @staticmethod
+    def rounds(few, many):
+        """How often to repeat: few in an ordinary run, many under --soak."""
+        return many if os.environ.get("BELLOWS_SOAK") else few
+
     def user_folder(self, user):
         """A folder that belongs to another user, reachable by it."""
         self.folder.chmod(0o711)

@@ -2,6 +2,7 @@
 """What is asked wrongly is refused in one line, and leaves nothing behind."""
 import os
 import pwd
+import shutil
 import socket
 import stat
 import subprocess
@@ -126,17 +127,20 @@ def running(lab):
 def no_permission(lab):
     """Another user, who may not open /dev/kvm."""
     mode = stat.S_IMODE(os.stat("/dev/kvm").st_mode)
+    nobody = pwd.getpwnam("nobody")
+    folder = lab.user_folder(nobody)
+    # Copies: the tree may stand where that user may not go.
+    command, kernel = (shutil.copy(path, folder) for path in (BELLOWS, KERNEL))
     os.chmod("/dev/kvm", 0o600)
     try:
-        nobody = pwd.getpwnam("nobody")
         before = processes()
         done = subprocess.run(
-            [str(BELLOWS), "run", "--name", "bad", "--kernel", str(KERNEL),
+            [command, "run", "--name", "bad", "--kernel", kernel,
              "--console", "none"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[],
             env={"PATH": os.environ["PATH"],
-                 "XDG_RUNTIME_DIR": lab.user_folder(nobody)},
+                 "XDG_RUNTIME_DIR": folder},
             check=False, timeout=20)
     finally:
         os.chmod("/dev/kvm", mode)
