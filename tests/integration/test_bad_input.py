@@ -131,6 +131,8 @@ def no_permission(lab):
     folder = lab.user_folder(nobody)
     # Copies: the tree may stand where that user may not go.
     command, kernel = (shutil.copy(path, folder) for path in (BELLOWS, KERNEL))
+    os.mkdir(f"{folder}/run")
+    os.chown(f"{folder}/run", nobody.pw_uid, nobody.pw_gid)
     os.chmod("/dev/kvm", 0o600)
     try:
         before = processes()
@@ -140,7 +142,7 @@ def no_permission(lab):
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[],
             env={"PATH": os.environ["PATH"],
-                 "XDG_RUNTIME_DIR": folder},
+                 "XDG_RUNTIME_DIR": f"{folder}/run"},
             check=False, timeout=20)
     finally:
         os.chmod("/dev/kvm", mode)
