@@ -109,6 +109,83 @@ static json_t *node_json(const struct vm_node_status *node, unsigned int number)
 	return object;
 }
 
+static const char *guard_name(enum vm_guard policy)
+{
+	switch (policy) {
+	case VM_GUARD_DEFAULT:
+	case VM_GUARD_OFF:
+		return "off";
+	case VM_GUARD_REPORT:
+		return "report";
+	case VM_GUARD_PAUSE:
+		return "pause";
+	case VM_GUARD_KILL:
+		return "kill";
+	}
+	return "unknown";
+}
+
+static json_t *event_json(const struct vm_guard_event *event)
+{
+	static const char *const accesses[] = {
+		[VM_ACCESS_UNKNOWN] = "unknown",
+		[VM_ACCESS_READ] = "read",
+		[VM_ACCESS_WRITE] = "write",
+		[VM_ACCESS_EXECUTE] = "execute",
+	};
+	static const char *const accessors[] = {
+		[VM_BY_VCPU] = "vcpu",
+		[VM_BY_KVM] = "kvm",
+		[VM_BY_DEVICE] = "device",
+	};
+	json_t *object = json_object();
+
+	set_number(object, "number", event->number);
+	set_number(object, "uptime_ms", event->uptime_ms);
+	json_object_set_new(object, "id", json_string(event->id));
+	set_number(object, "addr", event->addr);
+	set_number(object, "block_addr", event->block_addr);
+	json_object_set_new(object, "access",
+			    json_string(accesses[event->access]));
+	json_object_set_new(object, "by", json_string(accessors[event->by]));
+	json_object_set_new(object, "vcpu",
+			    event->vcpu < 0 ? json_null()
+					    : json_integer(event->vcpu));
+	json_object_set_new(object, "length",
+			    event->len ? json_integer(event->len)
+				       : json_null());
+	json_object_set_new(object, "device",
+			    event->device[0] ? json_string(event->device)
+					     : json_null());
+	return object;
+}
+
+json_t *api_events_json(const struct vm_guard_event *events, unsigned int nr)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < nr; i++)
+		json_array_append_new(list, event_json(&events[i]));
+	return json_pack("{s:o}", "events", list);
+}
+
+static json_t *guard_json(const struct vm_guard_status *guard)
+{
+	json_t *object = json_object();
+
+	json_object_set_new(object, "policy",
+			    json_string(guard_name(guard->policy)));
+	json_object_set_new(object, "off_reason",
+			    guard->off_reason[0]
+				    ? json_string(guard->off_reason)
+				    : json_null());
+	set_number(object, "violations", guard->nr_violations);
+	json_object_set_new(object, "last",
+			    guard->nr_violations ? event_json(&guard->last)
+						 : json_null());
+	return object;
+}
+
 json_t *api_status_json(const struct vm_status *status)
 {
 	json_t *object = json_object();
@@ -118,6 +195,8 @@ json_t *api_status_json(const struct vm_status *status)
 	json_object_set_new(object, "name", json_string(status->name));
 	json_object_set_new(object, "state",
 			    json_string(state_name(status->state)));
+	json_object_set_new(object, "paused_by_guard",
+			    json_boolean(status->paused_by_guard));
 	set_number(object, "pid", (uint64_t)status->pid);
 	set_number(object, "cpus", status->nr_cpus);
 	set_number(object, "uptime_ms", status->uptime_ms);
@@ -135,6 +214,7 @@ json_t *api_status_json(const struct vm_status *status)
 		json_array_append_new(elastic,
 				      elastic_json(&status->elastic[i]));
 	json_object_set_new(object, "elastic", elastic);
+	json_object_set_new(object, "guard", guard_json(&status->guard));
 	return object;
 }
 

@@ -16,6 +16,9 @@ json_t *api_status_json(const struct vm_status *status);
 json_t *api_residence_json(const struct vm_residence *residence,
 			   unsigned int nr);
 
+/* Events of the guard, as `GET /v1/vm/events` shows them. */
+json_t *api_events_json(const struct vm_guard_event *events, unsigned int nr);
+
 /* {"error": SENTENCE}; the caller's reference. NULL: no memory. */
 json_t *api_error_json(const char *sentence);
 

@@ -12,6 +12,7 @@
 #include <event2/listener.h>
 
 #include "json.h"
+#include "metrics.h"
 #include "runtime.h"
 #include "server.h"
 
@@ -127,6 +128,61 @@ static void answer_residence(struct server *server, struct evhttp_request *req,
 	free(residence);
 }
 
+/* The number after which events are asked for: ?after=N, else 0. */
+static uint64_t events_after(struct evhttp_request *req)
+{
+	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
+	const char *query = evhttp_uri_get_query(uri);
+	struct evkeyvalq words = {0};
+	const char *value = NULL;
+	uint64_t after = 0;
+
+	if (query && evhttp_parse_query_str(query, &words) == 0) {
+		value = evhttp_find_header(&words, "after");
+		if (value)
+			after = strtoull(value, NULL, 10);
+		evhttp_clear_headers(&words);
+	}
+	return after;
+}
+
+static void answer_events(struct server *server, struct evhttp_request *req,
+			  int code)
+{
+	struct vm_guard_event *events =
+		calloc(VM_NR_GUARD_EVENTS, sizeof(*events));
+	unsigned int nr;
+
+	if (!events) {
+		answer_error(req, HTTP_INTERNAL, "no memory");
+		return;
+	}
+	nr = vm_get_guard_events(server->vm, events_after(req), events,
+				 VM_NR_GUARD_EVENTS);
+	answer(req, code, api_events_json(events, nr));
+	free(events);
+}
+
+static void answer_metrics(struct server *server, struct evhttp_request *req,
+			   int code)
+{
+	struct evbuffer *out = evhttp_request_get_output_buffer(req);
+	struct vm_status status;
+	char *text;
+
+	vm_get_status(server->vm, &status);
+	text = metrics_text(&status);
+	if (!text) {
+		answer_error(req, HTTP_INTERNAL, "no memory");
+		return;
+	}
+	evhttp_add_header(evhttp_request_get_output_headers(req),
+			  "Content-Type", METRICS_CONTENT_TYPE);
+	evbuffer_add(out, text, strlen(text));
+	free(text);
+	evhttp_send_reply(req, code, NULL, NULL);
+}
+
 /* ---- Operations -------------------------------------------------------- */
 
 static int op_show(struct server *server, const json_t *body, struct error *err)
@@ -194,6 +250,10 @@ static const struct operation {
 	{API_PREFIX, EVHTTP_REQ_GET, "GET", HTTP_OK, op_show, answer_status},
 	{API_PREFIX "/residence", EVHTTP_REQ_GET, "GET", HTTP_OK, op_show,
 	 answer_residence},
+	{API_PREFIX "/events", EVHTTP_REQ_GET, "GET", HTTP_OK, op_show,
+	 answer_events},
+	{"/v1/metrics", EVHTTP_REQ_GET, "GET", HTTP_OK, op_show,
+	 answer_metrics},
 	{API_PREFIX "/elastic", EVHTTP_REQ_PUT, "PUT", HTTP_OK, op_resize,
 	 answer_status},
 	{API_PREFIX "/reboot", EVHTTP_REQ_POST, "POST", 202, op_reboot,
@@ -340,8 +400,19 @@ static enum api_exit serve_vm(struct vm *vm, int listen_fd,
 		pthread_sigmask(SIG_UNBLOCK, signals, NULL);
 		event_base_dispatch(server.base);
 		pthread_sigmask(SIG_BLOCK, signals, NULL);
-		if (vm_end_reason(vm, err) != VM_END_ERROR)
+		switch (vm_end_reason(vm, err)) {
+		case VM_END_ERROR:
+			break;
+		case VM_END_GUARD:
+			status = API_EXIT_GUARD;
+			break;
+		case VM_END_NONE:
+		case VM_END_POWEROFF:
+		case VM_END_STOPPED:
+		case VM_END_RESET:
 			status = API_EXIT_OK;
+			break;
+		}
 	}
 	server_finish(&server);
 	return status;

@@ -12,6 +12,7 @@ enum api_exit {
 	API_EXIT_OK = 0,      /* the guest powered off, or was stopped */
 	API_EXIT_FAILED = 1,  /* the host or KVM failed */
 	API_EXIT_REFUSED = 2, /* the VM could not be made */
+	API_EXIT_GUARD = 4,   /* the guard ended it (--guard kill) */
 };
 
 /*

@@ -114,6 +114,30 @@ static int take_no_reboot(void *args, const char *value, struct error *err)
 	return 0;
 }
 
+static int take_guard(void *args, const char *value, struct error *err)
+{
+	static const struct {
+		const char *name;
+		enum vm_guard policy;
+	} policies[] = {
+		{"off", VM_GUARD_OFF},
+		{"report", VM_GUARD_REPORT},
+		{"pause", VM_GUARD_PAUSE},
+		{"kill", VM_GUARD_KILL},
+	};
+
+	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		if (!strcmp(value, policies[i].name)) {
+			((struct run_args *)args)->config.guard =
+				policies[i].policy;
+			return 0;
+		}
+	}
+	return error_set(err, -EINVAL,
+			 "--guard: '%s' is not off, report, pause or kill",
+			 value);
+}
+
 static int take_elastic_key(void *opaque, const char *key, const char *value,
 			    struct error *err)
 {
@@ -268,6 +292,8 @@ static const struct cli_option options[] = {
 	 take_node},
 	{"boot", "KEY=VALUE,...", "placement of boot memory; see below",
 	 take_boot},
+	{"guard", "POLICY",
+	 "when the guest uses memory it has not got (report)", take_guard},
 	{"no-reboot", NULL, "end where the guest would be reset",
 	 take_no_reboot},
 	{"prealloc", NULL, "commit elastic memory when it is plugged",
@@ -344,11 +370,18 @@ const struct cli_verb cli_run = {
 		 "  pages=WHICH 4K, thp, 2M or 1G; any\n"
 		 "  host=LIST   nodes of the host\n"
 		 "  policy=HOW  bind (with host), preferred or interleave\n\n"
+		 "--guard says what becomes of an access to memory that is not "
+		 "plugged:\n"
+		 "  off         it is not caught\n"
+		 "  report      a read sees zeros, a write is dropped\n"
+		 "  pause       the same, and the VM is paused\n"
+		 "  kill        the VM ends\n\n"
 		 "On a terminal, Ctrl-A x ends the VM, and Ctrl-A Ctrl-A types "
 		 "Ctrl-A.\n"
 		 "SIGTERM, SIGINT and SIGHUP end it at once.\n\n"
 		 "Exit status: 0 the guest powered off or was stopped, 1 the "
-		 "host or KVM failed,\n2 the VM could not be made.\n",
+		 "host or KVM failed,\n2 the VM could not be made, 4 the guard "
+		 "ended it.\n",
 	.options = options,
 	.run = run,
 };

@@ -68,15 +68,37 @@ static void print_reset(const json_t *times)
 	       sum, ms[0], ms[1], ms[2], ms[3]);
 }
 
+/* What the guard caught, if anything. */
+static void print_guard(const json_t *guard)
+{
+	const json_t *last = json_object_get(guard, "last");
+	uint64_t nr = cli_number(guard, "violations");
+
+	printf("guard: %s", cli_string(guard, "policy"));
+	if (cli_string(guard, "off_reason")[0])
+		printf(" (%s)", cli_string(guard, "off_reason"));
+	if (nr)
+		printf(", %llu accesses to unplugged memory; the last: %s by "
+		       "%s at %#llx of %s",
+		       (unsigned long long)nr, cli_string(last, "access"),
+		       cli_string(last, "by"),
+		       (unsigned long long)cli_number(last, "addr"),
+		       cli_string(last, "id"));
+	printf("\n\n");
+}
+
 static void print_vm(const json_t *vm)
 {
 	const json_t *device, *node;
 	uint64_t uptime = cli_number(vm, "uptime_ms") / 1000;
 	size_t i;
 
-	printf("%s: %s, pid %llu, %llu CPUs, up %llu:%02llu:%02llu, "
+	printf("%s: %s%s, pid %llu, %llu CPUs, up %llu:%02llu:%02llu, "
 	       "%llu reboots\n\n",
 	       cli_string(vm, "name"), cli_string(vm, "state"),
+	       json_is_true(json_object_get(vm, "paused_by_guard"))
+		       ? " by the guard"
+		       : "",
 	       (unsigned long long)cli_number(vm, "pid"),
 	       (unsigned long long)cli_number(vm, "cpus"),
 	       (unsigned long long)(uptime / 3600),
@@ -84,6 +106,8 @@ static void print_vm(const json_t *vm)
 	       (unsigned long long)(uptime % 60),
 	       (unsigned long long)cli_number(vm, "reboots"));
 	print_reset(json_object_get(vm, "last_reset"));
+	if (json_array_size(json_object_get(vm, "elastic")))
+		print_guard(json_object_get(vm, "guard"));
 	printf("%-12s %4s %9s %9s %9s %9s %6s  %s\n", "MEMORY", "NODE",
 	       "PLUGGED", "REQUESTED", "MAXIMUM", "RESIDENT", "BLOCK",
 	       "DRIVER");

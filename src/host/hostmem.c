@@ -108,14 +108,28 @@ static int populate_file(struct hostmem *mem, uint64_t offset, uint64_t size)
 	return 0;
 }
 
-/* The policy of huge page pools belongs to the mapping, so it is touched
- * there. What the range held before a failure was not plugged. */
+/* The policy of huge page pools belongs to the mapping, so pages are touched
+ * there: in one of our own, since the other may be fenced. What the range held
+ * before a failure was not plugged. */
 static int populate_pool(struct hostmem *mem, uint64_t offset, uint64_t size)
 {
-	if (madvise(mem->base + offset, size, MADV_POPULATE_WRITE) == 0)
-		return 0;
-	hostmem_discard(mem, offset, size);
-	return -ENOMEM;
+	struct hostmem side = *mem;
+	int ret = 0;
+
+	side.size = size;
+	side.base = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_NORESERVE, mem->fd, (off_t)offset);
+	if (side.base == MAP_FAILED)
+		return -ENOMEM;
+	if (placement_apply(&side) ||
+	    madvise(side.base, size, MADV_POPULATE_WRITE) < 0)
+		ret = -ENOMEM;
+	munmap(side.base, size);
+	if (ret)
+		hostmem_discard(mem, offset, size);
+	else /* Map the pages where the guest has them. */
+		madvise(mem->base + offset, size, MADV_POPULATE_WRITE);
+	return ret;
 }
 
 int hostmem_populate(struct hostmem *mem, uint64_t offset, uint64_t size)

@@ -97,6 +97,7 @@ bool virtq_chain_add(const struct virtq *q, struct virtq_chain *chain,
 		return false;
 	segment = &chain->segments[chain->nr_segments];
 	segment->len = desc->len;
+	segment->addr = desc->addr;
 	segment->host = NULL;
 	if (desc->len) {
 		segment->host =
@@ -129,11 +130,28 @@ static bool config_valid(const struct virtq_config *config)
 	       config->driver % (config->packed ? 4 : 2) == 0;
 }
 
+/* Translate the three areas. Host memory must be aligned as the guest's
+ * addresses are, for the atomic accesses. */
+static bool map_areas(struct virtq *q)
+{
+	const struct virtq_format *format = format_of(q);
+	const struct virtq_config *config = &q->config;
+	const struct virtq_memory *memory = &q->memory;
+
+	q->desc = memory->map(memory->opaque, config->desc,
+			      format->area_size(config, VIRTQ_AREA_DESC));
+	q->driver = memory->map(memory->opaque, config->driver,
+				format->area_size(config, VIRTQ_AREA_DRIVER));
+	q->device = memory->map(memory->opaque, config->device,
+				format->area_size(config, VIRTQ_AREA_DEVICE));
+	return q->desc && q->driver && q->device &&
+	       (uintptr_t)q->desc % 16 == 0 && (uintptr_t)q->driver % 2 == 0 &&
+	       (uintptr_t)q->device % 4 == 0;
+}
+
 int virtq_start(struct virtq *q, const struct virtq_memory *memory,
 		const struct virtq_config *config)
 {
-	const struct virtq_format *format;
-
 	memset(q, 0, sizeof(*q));
 	q->memory = *memory;
 	q->config = *config;
@@ -141,18 +159,22 @@ int virtq_start(struct virtq *q, const struct virtq_memory *memory,
 	q->avail_wrap = q->used_wrap = true;
 	if (!config_valid(config))
 		return virtq_fail(q);
-	format = format_of(q);
-	q->desc = memory->map(memory->opaque, config->desc,
-			      format->area_size(config, VIRTQ_AREA_DESC));
-	q->driver = memory->map(memory->opaque, config->driver,
-				format->area_size(config, VIRTQ_AREA_DRIVER));
-	q->device = memory->map(memory->opaque, config->device,
-				format->area_size(config, VIRTQ_AREA_DEVICE));
-	/* Host memory must be aligned as the guest's addresses are, for the
-	 * atomic accesses. */
-	if (!q->desc || !q->driver || !q->device || (uintptr_t)q->desc % 16 ||
-	    (uintptr_t)q->driver % 2 || (uintptr_t)q->device % 4)
+	return map_areas(q) ? 0 : virtq_fail(q);
+}
+
+int virtq_remap(struct virtq *q, struct virtq_chain *chain)
+{
+	if (!virtq_usable(q) || !map_areas(q))
 		return virtq_fail(q);
+	for (unsigned int i = 0; chain && i < chain->nr_segments; i++) {
+		struct virtq_segment *s = &chain->segments[i];
+
+		if (!s->len)
+			continue;
+		s->host = q->memory.map(q->memory.opaque, s->addr, s->len);
+		if (!s->host)
+			return virtq_fail(q);
+	}
 	return 0;
 }
 

@@ -31,7 +31,7 @@
 struct virtq_memory {
 	/* Host address of [gpa, gpa + len), or NULL if any byte of it may not
 	 * be accessed. len is never 0. The address stays good while the queue
-	 * runs. */
+	 * runs, or until virtq_remap() where that may change. */
 	void *(*map)(void *opaque, uint64_t gpa, uint64_t len);
 	void *opaque;
 };
@@ -50,6 +50,7 @@ struct virtq_config {
 /* One piece of a buffer, already translated. */
 struct virtq_segment {
 	uint8_t *host;
+	uint64_t addr; /* the guest's */
 	uint32_t len;
 };
 
@@ -87,6 +88,13 @@ bool virtq_usable(const struct virtq *q);
 
 /* Mark it broken: the device found something it cannot answer. */
 void virtq_set_broken(struct virtq *q);
+
+/*
+ * Ask again for the addresses of the rings, and of chain (NULL: none) that was
+ * taken: what may be accessed can have changed. -1: some of it may no longer
+ * be, and the queue is broken.
+ */
+int virtq_remap(struct virtq *q, struct virtq_chain *chain);
 
 /*
  * Take the next buffer. 1: chain is filled. 0: there is none. -1: the ring is

@@ -19,55 +19,15 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
-#include <vmem/device.h>
 
-#include "host/hostmem.h"
 #include "host/size.h"
 #include "host/thread.h"
-#include "virtio/virtio_pci.h"
-#include "virtio/virtqueue.h"
-#include "vmm/elastic.h"
+#include "vmm/elastic_internal.h"
+#include "vmm/guard.h"
 
-#define PCI_CLASS_OTHER	 0x00ff00
-#define NR_VECTORS	 (VMEM_NR_QUEUES + 1)
-#define NR_REQUEST_TYPES (VMEM_REQ_STATE + 1)
-#define NR_RESPONSES	 (VMEM_RESP_ERROR + 1)
+#define PCI_CLASS_OTHER 0x00ff00
 
-struct elastic {
-	char id[VM_ID_MAX];
-	int node;
-	uint64_t addr, block_bytes, max_bytes;
-	struct hostmem_placement placement;
-	bool prealloc;
-	struct kvm *kvm;
-	struct pci_bus *pci;
-	const struct guest_memory *memory;
-	struct hostmem mem;
-	int devfn;
-	unsigned int gsi[NR_VECTORS];
-	int vector_fd[NR_VECTORS];
-	int doorbell_fd;
-	pthread_t worker;
-	bool worker_started;
-
-	pthread_mutex_t lock; /* guards what follows */
-	pthread_cond_t idle;  /* busy became false */
-	struct vmem_device *dev;
-	void *storage;
-	struct virtio_pci vp;
-	struct virtq queue;
-	struct virtq_chain chain; /* the worker's; too large for a stack */
-	bool busy;		  /* the worker is in a request */
-	bool reset_wanted;	  /* stop the queue when it is done */
-	bool quit;
-	bool doorbell_on;
-	uint64_t doorbell_addr;
-	uint64_t nr_requests[NR_REQUEST_TYPES];
-	uint64_t nr_responses[NR_RESPONSES];
-	uint64_t changed_ms, request_ms; /* 0: never */
-};
-
-static uint64_t now_ms(void)
+uint64_t elastic_now_ms(void)
 {
 	struct timespec ts;
 
@@ -75,7 +35,7 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static void signal_fd(int fd)
+void elastic_signal(int fd)
 {
 	uint64_t one = 1;
 
@@ -88,12 +48,13 @@ static void signal_fd(int fd)
 static int elastic_plug(void *opaque, uint64_t addr, uint64_t size)
 {
 	struct elastic *e = opaque;
-	int ret;
+	int ret = 0;
 
-	if (!e->prealloc)
-		return 0;
 	pthread_mutex_unlock(&e->lock);
-	ret = hostmem_populate(&e->mem, addr - e->addr, size);
+	if (e->prealloc)
+		ret = hostmem_populate(&e->mem, addr - e->addr, size);
+	if (!ret)
+		ret = guard_open(e->guarded, addr, size);
 	pthread_mutex_lock(&e->lock);
 	/* The guest asks again, and the host may have memory then. */
 	return ret == -ENOMEM ? -EBUSY : ret;
@@ -105,7 +66,10 @@ static int elastic_unplug(void *opaque, uint64_t addr, uint64_t size)
 	int ret;
 
 	pthread_mutex_unlock(&e->lock);
-	ret = hostmem_discard(&e->mem, addr - e->addr, size);
+	/* Before its pages go, so that none comes back. */
+	ret = guard_close(e->guarded, addr, size);
+	if (!ret)
+		ret = hostmem_discard(&e->mem, addr - e->addr, size);
 	pthread_mutex_lock(&e->lock);
 	return ret;
 }
@@ -123,117 +87,22 @@ static const struct vmem_device_ops device_ops = {
 	.config_changed = elastic_config_changed,
 };
 
-/* ---- The queue --------------------------------------------------------- */
+/* ---- What the guard asks for ------------------------------------------- */
 
-static void *map_guest(void *opaque, uint64_t gpa, uint64_t len)
+/* Called by the guard, from any thread. */
+static bool may_read(void *opaque, uint64_t gpa)
 {
 	struct elastic *e = opaque;
-
-	return guest_memory_map(e->memory, gpa, len);
-}
-
-static uint64_t plugged_size(const struct elastic *e)
-{
 	struct vmem_config config;
+	bool may;
 
+	pthread_mutex_lock(&e->lock);
 	vmem_device_get_config(e->dev, &config);
-	return config.plugged_size;
-}
-
-static uint16_t load_le16(const uint8_t *at)
-{
-	return (uint16_t)(at[0] | at[1] << 8);
-}
-
-static void count(struct elastic *e, const uint8_t *req, const uint8_t *resp)
-{
-	uint16_t type = load_le16(req), answer = load_le16(resp);
-
-	if (type < NR_REQUEST_TYPES)
-		e->nr_requests[type]++;
-	if (answer < NR_RESPONSES)
-		e->nr_responses[answer]++;
-}
-
-/* Serve the request in e->chain. False: the queue is not to go on. */
-static bool serve_one(struct elastic *e)
-{
-	uint8_t req[sizeof(struct vmem_request)] = {0};
-	uint8_t resp[sizeof(struct vmem_response)];
-	uint64_t room = virtq_chain_writable(&e->chain);
-	uint64_t plugged = plugged_size(e);
-	size_t len = virtq_chain_read(&e->chain, req, sizeof(req));
-	int written;
-
-	e->busy = true;
-	e->request_ms = now_ms();
-	written = vmem_device_handle_request(
-		e->dev, req, len, resp,
-		room < sizeof(resp) ? (size_t)room : sizeof(resp));
-	e->busy = false;
-	pthread_cond_broadcast(&e->idle);
-	if (plugged_size(e) != plugged) {
-		e->changed_ms = now_ms();
-		virtio_pci_config_touched(&e->vp);
-	}
-	if (written > 0)
-		count(e, req, resp);
-
-	if (e->reset_wanted) {
-		/* The driver that asked is gone, and so is its buffer. */
-		e->reset_wanted = false;
-		virtq_stop(&e->queue);
-		virtio_pci_reset_done(&e->vp);
-		return false;
-	}
-	if (!virtq_usable(&e->queue))
-		return false; /* a system reset came first */
-	if (written < 0) {
-		virtq_set_broken(&e->queue);
-		virtio_pci_set_needs_reset(&e->vp);
-		return false;
-	}
-	virtq_chain_write(&e->chain, resp, (size_t)written);
-	if (virtq_push(&e->queue, &e->chain, (uint32_t)written))
-		virtio_pci_queue_used(&e->vp, VMEM_QUEUE_REQUEST);
-	return true;
-}
-
-/* Serve all that is in the queue. */
-static void serve(struct elastic *e)
-{
-	while (virtq_usable(&e->queue)) {
-		int ret;
-
-		virtq_disable_kicks(&e->queue);
-		while ((ret = virtq_pop(&e->queue, &e->chain)) == 1) {
-			if (!serve_one(e) || e->quit)
-				return;
-		}
-		if (ret < 0) {
-			virtio_pci_set_needs_reset(&e->vp);
-			return;
-		}
-		if (!virtq_enable_kicks(&e->queue))
-			return;
-	}
-}
-
-static void *worker_thread(void *arg)
-{
-	struct elastic *e = arg;
-	uint64_t kicks;
-	bool quit;
-
-	do {
-		(void)!read(e->doorbell_fd, &kicks, sizeof(kicks));
-		pthread_mutex_lock(&e->lock);
-		if (!e->quit)
-			serve(e);
-		quit = e->quit;
-		pthread_mutex_unlock(&e->lock);
-	} while (!quit);
-	return NULL;
+	may = !(vmem_device_accepted_features(e->dev) &
+		1ULL << VMEM_F_UNPLUGGED_INACCESSIBLE) &&
+	      gpa - e->addr < config.usable_region_size;
+	pthread_mutex_unlock(&e->lock);
+	return may;
 }
 
 /* ---- What the transport asks for --------------------------------------- */
@@ -271,13 +140,8 @@ static void vp_queue_start(void *opaque, unsigned int queue,
 			   const struct virtq_config *config)
 {
 	struct elastic *e = opaque;
-	const struct virtq_memory memory = {.map = map_guest, .opaque = e};
 
-	/* An address that is none shows at the first kick. */
-	if (virtq_start(&e->queue, &memory, config) < 0)
-		virtio_pci_set_needs_reset(&e->vp);
-	/* The driver may have filled the queue before DRIVER_OK. */
-	signal_fd(e->doorbell_fd);
+	elastic_queue_start(e, config);
 }
 
 static bool vp_reset(void *opaque)
@@ -297,7 +161,7 @@ static void vp_doorbell(void *opaque, unsigned int queue)
 {
 	struct elastic *e = opaque;
 
-	signal_fd(e->doorbell_fd);
+	elastic_signal(e->doorbell_fd);
 }
 
 /* Writes to the doorbell become events without an exit; should KVM refuse,
@@ -331,7 +195,7 @@ static void vp_signal(void *opaque, unsigned int vector)
 	struct elastic *e = opaque;
 
 	if (vector < NR_VECTORS)
-		signal_fd(e->vector_fd[vector]);
+		elastic_signal(e->vector_fd[vector]);
 }
 
 static const struct virtio_pci_ops transport_ops = {
@@ -432,6 +296,14 @@ static int make_memory(struct elastic *e, struct guest_memory *memory,
 		.mem = &e->mem,
 		.node = (unsigned int)(e->node >= 0 ? e->node : 0),
 	};
+	const struct guard_region_config guarded = {
+		.id = e->id,
+		.gpa = e->addr,
+		.block_bytes = e->block_bytes,
+		.mem = &e->mem,
+		.may_read = may_read,
+		.opaque = e,
+	};
 	int ret;
 
 	ret = hostmem_create(&e->mem, e->id, e->max_bytes, &e->placement, err);
@@ -441,6 +313,9 @@ static int make_memory(struct elastic *e, struct guest_memory *memory,
 	if (ret)
 		return error_set(err, ret, "no place for elastic device '%s'",
 				 e->id);
+	ret = guard_add(e->guard, &guarded, &e->guarded, err);
+	if (ret)
+		return ret;
 	return kvm_add_memory(e->kvm, e->addr, e->max_bytes, e->mem.base, err);
 }
 
@@ -498,6 +373,7 @@ int elastic_create(struct elastic **out, const struct vm_elastic_config *config,
 	e->kvm = place->kvm;
 	e->pci = place->pci;
 	e->memory = place->memory;
+	e->guard = place->guard;
 	e->mem.fd = e->doorbell_fd = e->devfn = -1;
 	for (unsigned int i = 0; i < NR_VECTORS; i++)
 		e->vector_fd[i] = -1;
@@ -523,7 +399,7 @@ int elastic_start(struct elastic *e, struct error *err)
 	int ret;
 
 	snprintf(name, sizeof(name), "em-%.12s", e->id);
-	ret = thread_start(&e->worker, name, worker_thread, e);
+	ret = thread_start(&e->worker, name, elastic_worker, e);
 	if (ret)
 		return error_set_errno(
 			err, ret, "no thread for elastic device '%s'", e->id);
@@ -539,7 +415,7 @@ void elastic_destroy(struct elastic *e)
 		pthread_mutex_lock(&e->lock);
 		e->quit = true;
 		pthread_mutex_unlock(&e->lock);
-		signal_fd(e->doorbell_fd);
+		elastic_signal(e->doorbell_fd);
 		pthread_join(e->worker, NULL);
 	}
 	for (unsigned int i = 0; i < NR_VECTORS; i++) {
@@ -629,7 +505,7 @@ static enum vm_driver driver_state(uint8_t status)
 
 static uint64_t ago(uint64_t when_ms)
 {
-	return when_ms ? now_ms() - when_ms : UINT64_MAX;
+	return when_ms ? elastic_now_ms() - when_ms : UINT64_MAX;
 }
 
 void elastic_get_status(struct elastic *e, struct vm_elastic_status *status)

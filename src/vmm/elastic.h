@@ -16,12 +16,14 @@
 #include "vmm/vmm.h"
 
 struct elastic;
+struct guard;
 
 /* Where the device lives. */
 struct elastic_place {
 	struct kvm *kvm;
 	struct pci_bus *pci;
 	struct guest_memory *memory; /* the region is added to it */
+	struct guard *guard;	     /* and to this; NULL: none */
 	uint64_t addr;		     /* of the region */
 	unsigned int first_msi_gsi;
 	bool prealloc;

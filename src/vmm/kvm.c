@@ -116,7 +116,9 @@ fail:
 void kvm_destroy(struct kvm *kvm)
 {
 	free(kvm->routing);
+	free(kvm->slots);
 	kvm->routing = NULL;
+	kvm->slots = NULL;
 	if (kvm->vm_fd >= 0)
 		close(kvm->vm_fd);
 	if (kvm->sys_fd >= 0) {
@@ -134,24 +136,109 @@ int kvm_capability(const struct kvm *kvm, long cap)
 	return value > 0 ? value : 0;
 }
 
-int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host,
-		   struct error *err)
+/* size 0 takes the slot away. */
+static int set_slot(struct kvm *kvm, unsigned int number,
+		    const struct kvm_slot *slot, struct error *err)
 {
 	struct kvm_userspace_memory_region region = {
-		.slot = kvm->nr_slots,
-		.guest_phys_addr = gpa,
-		.memory_size = size,
-		.userspace_addr = (uintptr_t)host,
+		.slot = number,
+		.guest_phys_addr = slot->gpa,
+		.memory_size = slot->size,
+		.userspace_addr = (uintptr_t)slot->host,
 	};
 
 	if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
 		return error_set_errno(
 			err, -errno,
 			"KVM does not take %llu MiB of guest memory at %#llx",
-			(unsigned long long)(size >> 20),
-			(unsigned long long)gpa);
-	kvm->nr_slots++;
+			(unsigned long long)(slot->size >> 20),
+			(unsigned long long)slot->gpa);
+	kvm->slots[number] = *slot;
 	return 0;
+}
+
+int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host,
+		   struct error *err)
+{
+	const struct kvm_slot slot = {gpa, size, host};
+	struct kvm_slot *slots;
+	unsigned int number = 0;
+
+	if (!size)
+		return 0;
+	while (number < kvm->nr_slots && kvm->slots[number].size)
+		number++;
+	if (number == kvm->nr_slots) {
+		slots = reallocarray(kvm->slots, number + 1, sizeof(*slots));
+		if (!slots)
+			return error_set(err, -ENOMEM,
+					 "no memory for a memory slot");
+		slots[number] = (struct kvm_slot){0};
+		kvm->slots = slots;
+		kvm->nr_slots++;
+	}
+	return set_slot(kvm, number, &slot, err);
+}
+
+/* The slot that holds gpa; nr_slots if there is none. */
+static unsigned int find_slot(const struct kvm *kvm, uint64_t gpa)
+{
+	unsigned int i = 0;
+
+	while (i < kvm->nr_slots &&
+	       (gpa < kvm->slots[i].gpa ||
+		gpa - kvm->slots[i].gpa >= kvm->slots[i].size))
+		i++;
+	return i;
+}
+
+int kvm_cut_memory(struct kvm *kvm, uint64_t gpa, uint64_t size,
+		   struct error *err)
+{
+	unsigned int number = find_slot(kvm, gpa);
+	struct kvm_slot whole;
+	uint64_t head;
+	int ret;
+
+	if (number == kvm->nr_slots)
+		return error_set(err, -EINVAL, "no guest memory at %#llx",
+				 (unsigned long long)gpa);
+	whole = kvm->slots[number];
+	head = gpa - whole.gpa;
+	ret = set_slot(kvm, number, &(struct kvm_slot){.gpa = whole.gpa}, err);
+	if (!ret)
+		ret = kvm_add_memory(kvm, whole.gpa, head, whole.host, err);
+	if (!ret)
+		ret = kvm_add_memory(kvm, gpa + size, whole.size - head - size,
+				     whole.host + head + size, err);
+	return ret;
+}
+
+int kvm_join_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host,
+		    struct error *err)
+{
+	struct kvm_slot all = {gpa, size, host};
+	unsigned int before = find_slot(kvm, gpa - 1);
+	unsigned int after = find_slot(kvm, gpa + size);
+	int ret = 0;
+
+	if (before < kvm->nr_slots &&
+	    kvm->slots[before].host + kvm->slots[before].size == all.host) {
+		all.gpa = kvm->slots[before].gpa;
+		all.host = kvm->slots[before].host;
+		all.size += kvm->slots[before].size;
+		ret = set_slot(kvm, before, &(struct kvm_slot){.gpa = all.gpa},
+			       err);
+	}
+	if (!ret && after < kvm->nr_slots &&
+	    all.host + all.size == kvm->slots[after].host) {
+		all.size += kvm->slots[after].size;
+		ret = set_slot(kvm, after,
+			       &(struct kvm_slot){.gpa = kvm->slots[after].gpa},
+			       err);
+	}
+	return ret ? ret
+		   : kvm_add_memory(kvm, all.gpa, all.size, all.host, err);
 }
 
 int kvm_set_doorbell(struct kvm *kvm, uint64_t addr, uint32_t len, int fd,

@@ -19,10 +19,19 @@
 
 #define KVM_MAX_MSI_ROUTES 512
 
+/* A memory slot; its number is its place in the list. size 0: not in use. */
+struct kvm_slot {
+	uint64_t gpa, size;
+	uint8_t *host;
+};
+
 struct kvm {
 	int sys_fd;
 	int vm_fd;
 	int vcpu_run_size; /* bytes of struct kvm_run to map */
+	/* Changed by whoever makes the VM, then by kvm_cut_memory() and
+	 * kvm_join_memory() alone. */
+	struct kvm_slot *slots;
 	unsigned int nr_slots;
 
 	pthread_mutex_t route_lock; /* guards what follows */
@@ -43,6 +52,18 @@ int kvm_capability(const struct kvm *kvm, long cap);
 /* Map [gpa, gpa + size) of the guest to host. */
 int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host,
 		   struct error *err);
+
+/*
+ * Make a hole in the guest's memory: [gpa, gpa + size), which lies in one slot.
+ * Accesses to it exit as MMIO. No vCPU may run meanwhile, for the slot is gone
+ * for a moment. One thread at a time, for both.
+ */
+int kvm_cut_memory(struct kvm *kvm, uint64_t gpa, uint64_t size,
+		   struct error *err);
+
+/* Close such a hole again. */
+int kvm_join_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host,
+		    struct error *err);
 
 /* Writes of len bytes by the guest at addr (memory, not port) signal fd and
  * exit to nobody. Undone with on false. */

@@ -104,6 +104,10 @@ int machine_vcpu_reset(struct machine_vcpu *vcpu, struct error *err);
  * parked. */
 void machine_vcpu_resumed(struct machine_vcpu *vcpu);
 
+/* Where the instruction is that it would execute next; UINT64_MAX if that is
+ * nowhere. Called from its thread. */
+uint64_t machine_vcpu_next_gpa(struct machine_vcpu *vcpu);
+
 /* Serve an exit that the generic code does not know. 0: go on; -errno: the VM
  * cannot go on, with the reason in err. */
 int machine_vcpu_exit(struct machine_vcpu *vcpu, struct kvm_run *run,

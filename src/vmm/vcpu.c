@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "guard.h"
 #include "host/thread.h"
 #include "vcpu.h"
 
@@ -23,14 +24,6 @@ static void kick_handler(int signal_number)
 	/* Its arrival is all that matters: KVM_RUN returns EINTR. */
 }
 
-/* KVM completes an access only when the vCPU is entered again. Do that without
- * running guest code, so that what is read or set next is whole. */
-static void complete_exit(struct vcpu *vcpu)
-{
-	vcpu->run->immediate_exit = 1;
-	ioctl(vcpu->fd, KVM_RUN, 0);
-}
-
 /* Park until the group runs. False: end. */
 static bool wait_for_run(struct vcpu *vcpu)
 {
@@ -38,9 +31,11 @@ static bool wait_for_run(struct vcpu *vcpu)
 	bool run;
 
 	pthread_mutex_lock(&group->lock);
+	vcpu->tid = gettid();
 	group->nr_parked++;
 	pthread_cond_broadcast(&group->changed);
-	while (group->phase == VCPUS_HOLD)
+	while (group->phase == VCPUS_HOLD ||
+	       (group->phase == VCPUS_RUN && group->nr_freezes))
 		pthread_cond_wait(&group->changed, &group->lock);
 	group->nr_parked--;
 	run = group->phase == VCPUS_RUN;
@@ -49,14 +44,33 @@ static bool wait_for_run(struct vcpu *vcpu)
 	return run;
 }
 
+/* Whether an instruction that KVM cannot emulate was for memory that is not
+ * there. */
+static bool is_stuck(struct vcpu *vcpu)
+{
+	return vcpu->group->guard &&
+	       vcpu->run->exit_reason == KVM_EXIT_INTERNAL_ERROR &&
+	       vcpu->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION &&
+	       guard_vcpu_stuck(vcpu->group->guard, vcpu->index,
+				machine_vcpu_next_gpa(vcpu->machine));
+}
+
 static int handle_exit(struct vcpu *vcpu, struct error *err)
 {
 	struct kvm_run *run = vcpu->run;
+	const struct guard_access access = {
+		.gpa = run->mmio.phys_addr,
+		.write = run->mmio.is_write,
+		.data = run->mmio.data,
+		.len = run->mmio.len,
+	};
 
-	if (run->exit_reason == KVM_EXIT_INTR)
+	if (run->exit_reason == KVM_EXIT_INTR || is_stuck(vcpu))
 		return 0;
 	if (run->exit_reason != KVM_EXIT_MMIO)
 		return machine_vcpu_exit(vcpu->machine, run, err);
+	if (guard_vcpu_mmio(vcpu->group->guard, vcpu->index, &access))
+		return 0;
 	if (run->mmio.is_write)
 		bus_write(vcpu->group->mmio, run->mmio.phys_addr,
 			  run->mmio.data, run->mmio.len);
@@ -66,15 +80,36 @@ static int handle_exit(struct vcpu *vcpu, struct error *err)
 	return 0;
 }
 
+/* KVM completes an access only when the vCPU is entered again. Do that without
+ * running guest code, so that what is read or set next is whole. One that
+ * crosses into another page comes in parts. */
+static void complete_exit(struct vcpu *vcpu)
+{
+	struct error err;
+
+	vcpu->run->immediate_exit = 1;
+	while (ioctl(vcpu->fd, KVM_RUN, 0) == 0 && !handle_exit(vcpu, &err))
+		;
+}
+
+static bool may_run(struct vcpus *group)
+{
+	return atomic_load_explicit(&group->phase, memory_order_acquire) ==
+		       VCPUS_RUN &&
+	       !atomic_load_explicit(&group->nr_freezes, memory_order_acquire);
+}
+
 /* Run the guest until the group is told to stop. */
 static int run_guest(struct vcpu *vcpu, struct error *err)
 {
 	int ret;
 
-	while (atomic_load_explicit(&vcpu->group->phase,
-				    memory_order_acquire) == VCPUS_RUN) {
+	while (may_run(vcpu->group)) {
 		if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
 			if (errno == EINTR || errno == EAGAIN)
+				continue;
+			if (errno == EFAULT &&
+			    guard_vcpu_fault(vcpu->group->guard, vcpu->index))
 				continue;
 			return error_set_errno(err, -errno,
 					       "KVM cannot run vCPU %u",
@@ -141,39 +176,34 @@ static int create_vcpu(struct vcpus *vcpus, struct machine *machine,
 	return 0;
 }
 
-int vcpus_create(struct vcpus *vcpus, struct kvm *kvm, struct machine *machine,
-		 const struct bus *mmio, unsigned int nr,
-		 vcpus_failed_fn failed, void *opaque, struct error *err)
+int vcpus_create(struct vcpus *vcpus, const struct vcpus_config *config,
+		 struct error *err)
 {
 	const struct sigaction action = {.sa_handler = kick_handler};
 	int ret = 0;
 
 	memset(vcpus, 0, sizeof(*vcpus));
-	vcpus->kvm = kvm;
-	vcpus->mmio = mmio;
-	vcpus->failed = failed;
-	vcpus->opaque = opaque;
-	vcpus->nr = nr;
-	for (unsigned int i = 0; i < nr; i++)
+	vcpus->kvm = config->kvm;
+	vcpus->mmio = config->mmio;
+	vcpus->guard = config->guard;
+	vcpus->failed = config->failed;
+	vcpus->opaque = config->opaque;
+	vcpus->nr = config->nr;
+	for (unsigned int i = 0; i < vcpus->nr; i++)
 		vcpus->vcpu[i].fd = -1;
 	pthread_mutex_init(&vcpus->lock, NULL);
 	pthread_cond_init(&vcpus->changed, NULL);
 	sigaction(KICK_SIGNAL, &action, NULL);
-	for (unsigned int i = 0; i < nr && !ret; i++)
-		ret = create_vcpu(vcpus, machine, i, err);
+	for (unsigned int i = 0; i < vcpus->nr && !ret; i++)
+		ret = create_vcpu(vcpus, config->machine, i, err);
 	if (ret)
 		vcpus_destroy(vcpus);
 	return ret;
 }
 
-static void set_phase(struct vcpus *vcpus, enum vcpus_phase phase)
+/* Take them out of the guest, to see that something has changed. */
+static void kick(struct vcpus *vcpus)
 {
-	pthread_mutex_lock(&vcpus->lock);
-	vcpus->phase = phase;
-	pthread_cond_broadcast(&vcpus->changed);
-	pthread_mutex_unlock(&vcpus->lock);
-	if (phase == VCPUS_RUN)
-		return;
 	for (unsigned int i = 0; i < vcpus->nr; i++) {
 		struct vcpu *vcpu = &vcpus->vcpu[i];
 
@@ -182,6 +212,16 @@ static void set_phase(struct vcpus *vcpus, enum vcpus_phase phase)
 		vcpu->run->immediate_exit = 1;
 		pthread_kill(vcpu->thread, KICK_SIGNAL);
 	}
+}
+
+static void set_phase(struct vcpus *vcpus, enum vcpus_phase phase)
+{
+	pthread_mutex_lock(&vcpus->lock);
+	vcpus->phase = phase;
+	pthread_cond_broadcast(&vcpus->changed);
+	pthread_mutex_unlock(&vcpus->lock);
+	if (phase != VCPUS_RUN)
+		kick(vcpus);
 }
 
 void vcpus_destroy(struct vcpus *vcpus)
@@ -213,13 +253,48 @@ void vcpus_hold_self(struct vcpus *vcpus)
 	pthread_mutex_unlock(&vcpus->lock);
 }
 
-void vcpus_hold(struct vcpus *vcpus)
+static void wait_parked(struct vcpus *vcpus)
 {
-	set_phase(vcpus, VCPUS_HOLD);
 	pthread_mutex_lock(&vcpus->lock);
 	while (vcpus->nr_parked < vcpus->nr)
 		pthread_cond_wait(&vcpus->changed, &vcpus->lock);
 	pthread_mutex_unlock(&vcpus->lock);
+}
+
+void vcpus_hold(struct vcpus *vcpus)
+{
+	set_phase(vcpus, VCPUS_HOLD);
+	wait_parked(vcpus);
+}
+
+void vcpus_freeze(struct vcpus *vcpus)
+{
+	pthread_mutex_lock(&vcpus->lock);
+	vcpus->nr_freezes++;
+	pthread_mutex_unlock(&vcpus->lock);
+	kick(vcpus);
+	wait_parked(vcpus);
+}
+
+void vcpus_thaw(struct vcpus *vcpus)
+{
+	pthread_mutex_lock(&vcpus->lock);
+	vcpus->nr_freezes--;
+	pthread_cond_broadcast(&vcpus->changed);
+	pthread_mutex_unlock(&vcpus->lock);
+}
+
+int vcpus_find(struct vcpus *vcpus, int tid)
+{
+	int found = -1;
+
+	pthread_mutex_lock(&vcpus->lock);
+	for (unsigned int i = 0; i < vcpus->nr; i++) {
+		if (vcpus->vcpu[i].tid == tid)
+			found = (int)i;
+	}
+	pthread_mutex_unlock(&vcpus->lock);
+	return found;
 }
 
 int vcpus_reset(struct vcpus *vcpus, struct error *err)

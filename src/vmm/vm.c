@@ -22,62 +22,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "boot_memory.h"
-#include "console.h"
-#include "elastic.h"
-#include "guest_memory.h"
 #include "host/thread.h"
-#include "kvm.h"
-#include "machine.h"
-#include "pci.h"
-#include "vcpu.h"
-#include "vmm.h"
-#include "x86/boot.h"
+#include "vm_internal.h"
 
 /* Distances between nodes that nobody set, as ACPI has them. */
 #define LOCAL_DISTANCE	10
 #define REMOTE_DISTANCE 20
 
-struct vm {
-	char name[VM_NAME_MAX];
-	uint64_t boot_bytes;
-	uint64_t created_ms;
-	bool no_reboot;
-
-	/* Parts, in the order in which they are made. */
-	struct boot_source source;
-	char *kernel_path, *initrd_path, *cmdline;
-	struct kvm kvm;
-	struct machine_plan plan;
-	struct boot_memory boot;
-	struct machine_numa numa;
-	struct guest_memory memory;
-	struct bus mmio;
-	struct pci_bus pci;
-	struct console *console;
-	struct machine *machine;
-	unsigned int nr_elastic;
-	struct elastic *elastic[VM_MAX_ELASTIC];
-	unsigned int nr_cpus;
-	struct vcpus vcpus;
-	pthread_t lifecycle;
-	bool lifecycle_started;
-	int end_fd;
-
-	pthread_mutex_t lock; /* guards what follows */
-	pthread_cond_t wish;
-	bool want_reset;
-	bool want_paused, paused;
-	enum vm_end want_end;
-	bool button_pressed;
-	enum vm_state state;
-	enum vm_end end;
-	struct error end_error;
-	unsigned int nr_reboots;
-	struct vm_reset_times last_reset;
-};
-
-static uint64_t now_us(void)
+uint64_t vm_now_us(void)
 {
 	struct timespec ts;
 
@@ -88,7 +40,7 @@ static uint64_t now_us(void)
 /* ---- Wishes ------------------------------------------------------------ */
 
 /* The first reason to end counts. */
-static void wish_end(struct vm *vm, enum vm_end end, const struct error *err)
+void vm_wish_end(struct vm *vm, enum vm_end end, const struct error *err)
 {
 	pthread_mutex_lock(&vm->lock);
 	if (vm->want_end == VM_END_NONE) {
@@ -100,10 +52,10 @@ static void wish_end(struct vm *vm, enum vm_end end, const struct error *err)
 	pthread_mutex_unlock(&vm->lock);
 }
 
-static void wish_reset(struct vm *vm)
+void vm_wish_reset(struct vm *vm)
 {
 	if (vm->no_reboot) {
-		wish_end(vm, VM_END_RESET, NULL);
+		vm_wish_end(vm, VM_END_RESET, NULL);
 		return;
 	}
 	pthread_mutex_lock(&vm->lock);
@@ -118,7 +70,7 @@ static void guest_reset(void *opaque)
 	struct vm *vm = opaque;
 
 	/* In this order: who fulfils the wish waits for us to be held. */
-	wish_reset(vm);
+	vm_wish_reset(vm);
 	vcpus_hold_self(&vm->vcpus);
 }
 
@@ -126,7 +78,7 @@ static void guest_poweroff(void *opaque)
 {
 	struct vm *vm = opaque;
 
-	wish_end(vm, VM_END_POWEROFF, NULL);
+	vm_wish_end(vm, VM_END_POWEROFF, NULL);
 	vcpus_hold_self(&vm->vcpus);
 }
 
@@ -137,8 +89,53 @@ static const struct machine_ops vm_machine_ops = {
 
 static void vcpu_failed(void *opaque, const struct error *err)
 {
-	wish_end(opaque, VM_END_ERROR, err);
+	vm_wish_end(opaque, VM_END_ERROR, err);
 }
+
+/* ---- What the guard asks for ------------------------------------------- */
+
+static void guard_freeze(void *opaque)
+{
+	vcpus_freeze(&((struct vm *)opaque)->vcpus);
+}
+
+static void guard_thaw(void *opaque)
+{
+	vcpus_thaw(&((struct vm *)opaque)->vcpus);
+}
+
+static int guard_vcpu_of_thread(void *opaque, int tid)
+{
+	return vcpus_find(&((struct vm *)opaque)->vcpus, tid);
+}
+
+static void guard_pause(void *opaque)
+{
+	struct vm *vm = opaque;
+
+	/* In this order, as for a reset. */
+	pthread_mutex_lock(&vm->lock);
+	vm->want_hold = vm->want_paused = vm->guard_paused = true;
+	pthread_cond_signal(&vm->wish);
+	pthread_mutex_unlock(&vm->lock);
+	vcpus_hold_self(&vm->vcpus);
+}
+
+static void guard_end(void *opaque, bool guilty, const struct error *err)
+{
+	struct vm *vm = opaque;
+
+	vm_wish_end(vm, guilty ? VM_END_GUARD : VM_END_ERROR, err);
+	vcpus_hold_self(&vm->vcpus);
+}
+
+static const struct guard_ops vm_guard_ops = {
+	.freeze = guard_freeze,
+	.thaw = guard_thaw,
+	.vcpu_of_thread = guard_vcpu_of_thread,
+	.pause = guard_pause,
+	.end = guard_end,
+};
 
 static void console_irq(void *opaque, bool level)
 {
@@ -151,7 +148,7 @@ static void console_irq(void *opaque, bool level)
 
 static void console_escape(void *opaque)
 {
-	wish_end(opaque, VM_END_STOPPED, NULL);
+	vm_wish_end(opaque, VM_END_STOPPED, NULL);
 }
 
 static const struct console_ops vm_console_ops = {
@@ -175,7 +172,7 @@ static int load_guest(struct vm *vm, struct error *err)
 /* The time since the last lap. */
 static uint64_t lap(uint64_t *since)
 {
-	uint64_t now = now_us(), took = now - *since;
+	uint64_t now = vm_now_us(), took = now - *since;
 
 	*since = now;
 	return took;
@@ -184,7 +181,7 @@ static uint64_t lap(uint64_t *since)
 static int reset_guest(struct vm *vm, struct vm_reset_times *times,
 		       struct error *err)
 {
-	uint64_t since = now_us();
+	uint64_t since = vm_now_us();
 	int ret;
 
 	vcpus_hold(&vm->vcpus);
@@ -194,6 +191,7 @@ static int reset_guest(struct vm *vm, struct vm_reset_times *times,
 		if (ret)
 			return ret;
 	}
+	guard_reset(vm->guard);
 	times->elastic_us = lap(&since);
 	ret = boot_memory_clear(&vm->boot);
 	if (ret)
@@ -229,7 +227,7 @@ static enum task next_task(struct vm *vm)
 
 	pthread_mutex_lock(&vm->lock);
 	while (!vm->want_reset && vm->want_end == VM_END_NONE &&
-	       vm->want_paused == vm->paused)
+	       !vm->want_hold && vm->want_paused == vm->paused)
 		pthread_cond_wait(&vm->wish, &vm->lock);
 	if (vm->want_end != VM_END_NONE) {
 		task = TASK_END;
@@ -239,7 +237,9 @@ static enum task next_task(struct vm *vm)
 		vm->state = VM_REBOOTING;
 		vm->button_pressed = false;
 	} else {
-		task = vm->want_paused ? TASK_PAUSE : TASK_RESUME;
+		task = vm->want_hold || vm->want_paused ? TASK_PAUSE
+							: TASK_RESUME;
+		vm->want_hold = false;
 	}
 	pthread_mutex_unlock(&vm->lock);
 	return task;
@@ -252,7 +252,7 @@ static void do_reset(struct vm *vm)
 	bool paused;
 
 	if (reset_guest(vm, &times, &err)) {
-		wish_end(vm, VM_END_ERROR, &err);
+		vm_wish_end(vm, VM_END_ERROR, &err);
 		return;
 	}
 	pthread_mutex_lock(&vm->lock);
@@ -365,6 +365,7 @@ static int make_elastic(struct vm *vm, const struct vm_config *config,
 		.kvm = &vm->kvm,
 		.pci = &vm->pci,
 		.memory = &vm->memory,
+		.guard = vm->guard,
 		.addr = vm->plan.elastic_start,
 		.first_msi_gsi = vm->plan.first_msi_gsi,
 		.prealloc = config->prealloc,
@@ -402,6 +403,37 @@ static int make_elastic(struct vm *vm, const struct vm_config *config,
 	return 0;
 }
 
+/* Without a word of the user it is as good as this host lets it be. */
+static int make_guard(struct vm *vm, const struct vm_config *config,
+		      struct error *err)
+{
+	struct guard_config guard = {
+		.vm_name = vm->name,
+		.policy = config->guard == VM_GUARD_DEFAULT ? VM_GUARD_REPORT
+							    : config->guard,
+		.kvm = &vm->kvm,
+		.ops = &vm_guard_ops,
+		.opaque = vm,
+	};
+	struct error why;
+	int ret;
+
+	if (!config->nr_elastic)
+		return 0;
+	ret = guard_create(&vm->guard, &guard, &why);
+	if (!ret)
+		return 0;
+	if (config->guard != VM_GUARD_DEFAULT)
+		return error_set(err, ret, "--guard: %s", why.text);
+	snprintf(vm->guard_off_reason, sizeof(vm->guard_off_reason), "%s",
+		 why.text);
+	fprintf(stderr,
+		"bellows: VM '%s' runs without the guard: %s (--guard off to "
+		"not be told)\n",
+		vm->name, why.text);
+	return 0;
+}
+
 static int make_platform(struct vm *vm, const struct vm_config *config,
 			 struct error *err)
 {
@@ -434,8 +466,20 @@ static int start_threads(struct vm *vm, struct error *err)
 		if (ret)
 			return ret;
 	}
-	ret = vcpus_create(&vm->vcpus, &vm->kvm, vm->machine, &vm->mmio,
-			   vm->nr_cpus, vcpu_failed, vm, err);
+	ret = vcpus_create(&vm->vcpus,
+			   &(const struct vcpus_config){
+				   .kvm = &vm->kvm,
+				   .machine = vm->machine,
+				   .mmio = &vm->mmio,
+				   .guard = vm->guard,
+				   .nr = vm->nr_cpus,
+				   .failed = vcpu_failed,
+				   .opaque = vm,
+			   },
+			   err);
+	if (ret)
+		return ret;
+	ret = guard_start(vm->guard, err);
 	if (ret)
 		return ret;
 	ret = load_guest(vm, err);
@@ -458,7 +502,7 @@ static struct vm *vm_alloc(const struct vm_config *config)
 	memcpy(vm->name, config->name, sizeof(vm->name));
 	vm->boot_bytes = config->memory_bytes;
 	vm->nr_cpus = config->nr_cpus;
-	vm->created_ms = now_us() / 1000;
+	vm->created_ms = vm_now_us() / 1000;
 	vm->no_reboot = config->no_reboot;
 	vm->source.kernel_fd = vm->source.initrd_fd = -1;
 	vm->kvm.sys_fd = vm->kvm.vm_fd = -1;
@@ -508,6 +552,8 @@ int vm_create(const struct vm_config *config, struct vm **out,
 	if (!ret)
 		ret = make_platform(vm, config, err);
 	if (!ret)
+		ret = make_guard(vm, config, err);
+	if (!ret)
 		ret = make_elastic(vm, config, err);
 	if (!ret)
 		ret = start_threads(vm, err);
@@ -525,12 +571,14 @@ void vm_destroy(struct vm *vm)
 	if (!vm)
 		return;
 	if (vm->lifecycle_started) {
-		wish_end(vm, VM_END_STOPPED, NULL);
+		vm_wish_end(vm, VM_END_STOPPED, NULL);
 		pthread_join(vm->lifecycle, NULL);
 	}
+	guard_stop(vm->guard);
 	vcpus_destroy(&vm->vcpus);
 	for (unsigned int i = 0; i < vm->nr_elastic; i++)
 		elastic_destroy(vm->elastic[i]);
+	guard_destroy(vm->guard);
 	/* The UART may still raise its line: the machine goes after it. */
 	console_destroy(vm->console);
 	machine_destroy(vm->machine);
@@ -549,143 +597,4 @@ void vm_destroy(struct vm *vm)
 	pthread_cond_destroy(&vm->wish);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
-}
-
-/* ---- Control ----------------------------------------------------------- */
-
-int vm_end_fd(const struct vm *vm)
-{
-	return vm->end_fd;
-}
-
-enum vm_end vm_end_reason(const struct vm *vm, struct error *err)
-{
-	struct vm *locked = (struct vm *)(uintptr_t)vm;
-	enum vm_end end;
-
-	pthread_mutex_lock(&locked->lock);
-	end = vm->end;
-	if (end == VM_END_ERROR && err)
-		*err = vm->end_error;
-	pthread_mutex_unlock(&locked->lock);
-	return end;
-}
-
-void vm_get_status(struct vm *vm, struct vm_status *status)
-{
-	memset(status, 0, sizeof(*status));
-	memcpy(status->name, vm->name, sizeof(status->name));
-	status->pid = getpid();
-	status->nr_cpus = vm->nr_cpus;
-	status->boot_bytes = vm->boot_bytes;
-	status->nr_nodes = vm->numa.nr_nodes;
-	for (unsigned int i = 0; status->nr_nodes && i < vm->nr_cpus; i++)
-		status->nodes[vm->numa.cpu_node[i]].cpus |= 1U << i;
-	boot_memory_get_status(&vm->boot, status);
-	status->resident_bytes = status->boot_resident_bytes;
-	status->uptime_ms = now_us() / 1000 - vm->created_ms;
-	status->nr_elastic = vm->nr_elastic;
-	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
-		elastic_get_status(vm->elastic[i], &status->elastic[i]);
-		status->resident_bytes += status->elastic[i].resident_bytes;
-	}
-	pthread_mutex_lock(&vm->lock);
-	status->state = vm->state;
-	if (vm->paused && status->state == VM_RUNNING)
-		status->state = VM_PAUSED;
-	status->nr_reboots = vm->nr_reboots;
-	status->last_reset = vm->last_reset;
-	pthread_mutex_unlock(&vm->lock);
-}
-
-unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence)
-{
-	unsigned int nr = boot_memory_get_residence(&vm->boot, residence);
-
-	for (unsigned int i = 0; i < vm->nr_elastic; i++)
-		elastic_get_residence(vm->elastic[i], &residence[nr++]);
-	return nr;
-}
-
-static struct elastic *find_elastic(const struct vm *vm, const char *id)
-{
-	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
-		if (!strcmp(elastic_id(vm->elastic[i]), id))
-			return vm->elastic[i];
-	}
-	return NULL;
-}
-
-int vm_resize(struct vm *vm, const struct vm_resize_target *targets,
-	      unsigned int nr_targets, struct error *err)
-{
-	for (unsigned int i = 0; i < nr_targets; i++) {
-		const struct elastic *elastic = find_elastic(vm, targets[i].id);
-		int ret;
-
-		if (!elastic)
-			return error_set(err, -ENOENT,
-					 "VM '%s' has no elastic device '%s'",
-					 vm->name, targets[i].id);
-		ret = elastic_check_request(elastic, targets[i].requested_bytes,
-					    err);
-		if (ret)
-			return ret;
-	}
-	for (unsigned int i = 0; i < nr_targets; i++)
-		elastic_request(find_elastic(vm, targets[i].id),
-				targets[i].requested_bytes);
-	return 0;
-}
-
-static int check_alive(struct vm *vm, struct error *err)
-{
-	bool ended;
-
-	pthread_mutex_lock(&vm->lock);
-	ended = vm->state == VM_ENDED;
-	pthread_mutex_unlock(&vm->lock);
-	return ended ? error_set(err, -ESRCH, "VM '%s' has ended", vm->name)
-		     : 0;
-}
-
-int vm_reboot(struct vm *vm, struct error *err)
-{
-	int ret = check_alive(vm, err);
-
-	if (!ret)
-		wish_reset(vm);
-	return ret;
-}
-
-int vm_pause(struct vm *vm, bool paused, struct error *err)
-{
-	int ret = check_alive(vm, err);
-
-	if (ret)
-		return ret;
-	pthread_mutex_lock(&vm->lock);
-	vm->want_paused = paused;
-	pthread_cond_signal(&vm->wish);
-	pthread_mutex_unlock(&vm->lock);
-	return 0;
-}
-
-int vm_stop(struct vm *vm, bool force, struct error *err)
-{
-	int ret = check_alive(vm, err);
-
-	if (ret)
-		return ret;
-	if (force) {
-		wish_end(vm, VM_END_STOPPED, NULL);
-		return 0;
-	}
-	pthread_mutex_lock(&vm->lock);
-	vm->button_pressed = true;
-	if (vm->state == VM_RUNNING)
-		vm->state = VM_STOPPING;
-	pthread_mutex_unlock(&vm->lock);
-	machine_power_button(vm->machine);
-	return 0;
 }

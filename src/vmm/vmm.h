@@ -36,6 +36,15 @@ enum vm_console {
 	VM_CONSOLE_NONE,
 };
 
+/* What becomes of an access to memory that is not plugged. */
+enum vm_guard {
+	VM_GUARD_DEFAULT, /* report if this host lets us, else off */
+	VM_GUARD_OFF,	  /* it is not caught */
+	VM_GUARD_REPORT,  /* a read sees zeros, a write is dropped */
+	VM_GUARD_PAUSE,	  /* the same, and the VM is paused */
+	VM_GUARD_KILL,	  /* the VM ends */
+};
+
 /* One NUMA node of the guest. */
 struct vm_node_config {
 	uint32_t cpus;	       /* bit n: processor n */
@@ -72,6 +81,7 @@ struct vm_config {
 	const char *console_path; /* VM_CONSOLE_FILE */
 	bool prealloc;		  /* commit memory when it is plugged */
 	bool no_reboot;		  /* a reset ends the VM */
+	enum vm_guard guard;
 	unsigned int nr_elastic;
 	struct vm_elastic_config elastic[VM_MAX_ELASTIC];
 };
@@ -91,6 +101,7 @@ enum vm_end {
 	VM_END_STOPPED,	 /* vm_stop() with force */
 	VM_END_RESET,	 /* it was reset, and config said no_reboot */
 	VM_END_ERROR,	 /* the host or KVM failed: vm_end_reason() says how */
+	VM_END_GUARD,	 /* VM_GUARD_KILL: vm_end_reason() says for what */
 };
 
 /* What the driver in the guest has done with a device. */
@@ -134,9 +145,46 @@ struct vm_reset_times {
 	uint64_t load_us;   /* firmware tables and kernel loaded, vCPUs reset */
 };
 
+enum vm_access {
+	VM_ACCESS_UNKNOWN,
+	VM_ACCESS_READ,
+	VM_ACCESS_WRITE,
+	VM_ACCESS_EXECUTE,
+};
+
+/* By whom an unplugged block was accessed. */
+enum vm_accessor {
+	VM_BY_VCPU,   /* an instruction of the guest */
+	VM_BY_KVM,    /* KVM on the guest's behalf, such as for its clock */
+	VM_BY_DEVICE, /* a device of ours, told so by the guest */
+};
+
+#define VM_NR_GUARD_EVENTS 256 /* that are kept */
+
+/* One access to memory that is not plugged. */
+struct vm_guard_event {
+	uint64_t number;    /* from 1 */
+	uint64_t uptime_ms; /* when it was */
+	char id[VM_ID_MAX]; /* of the elastic device whose memory it is */
+	uint64_t addr, block_addr;
+	uint32_t len; /* 0: not known */
+	enum vm_access access;
+	enum vm_accessor by;
+	int vcpu;		/* -1: none, or not known */
+	char device[VM_ID_MAX]; /* VM_BY_DEVICE: whose */
+};
+
+struct vm_guard_status {
+	enum vm_guard policy; /* never VM_GUARD_DEFAULT */
+	char off_reason[512]; /* why it is off though not asked to; or empty */
+	uint64_t nr_violations;
+	struct vm_guard_event last; /* valid if there were any */
+};
+
 struct vm_status {
 	char name[VM_NAME_MAX];
 	enum vm_state state;
+	bool paused_by_guard; /* VM_PAUSED for an access that it caught */
 	int pid;
 	unsigned int nr_cpus;
 	uint64_t boot_bytes;
@@ -149,6 +197,7 @@ struct vm_status {
 	struct vm_node_status nodes[VM_MAX_NODES];
 	unsigned int nr_elastic;
 	struct vm_elastic_status elastic[VM_MAX_ELASTIC];
+	struct vm_guard_status guard;
 };
 
 /* Whether name can name a VM. */
@@ -178,7 +227,8 @@ void vm_destroy(struct vm *vm);
  * do not read or close it). [any] */
 int vm_end_fd(const struct vm *vm);
 
-/* Why it ended, with a sentence for VM_END_ERROR in err. [any] */
+/* Why it ended, with a sentence for VM_END_ERROR and VM_END_GUARD in err. [any]
+ */
 enum vm_end vm_end_reason(const struct vm *vm, struct error *err);
 
 /* Fill status with one consistent view per device. [any] */
@@ -197,6 +247,12 @@ struct vm_residence {
 /* Ask the kernel; fills up to VM_MAX_BACKENDS, returns how many. Cost grows
  * with what is resident. [any] */
 unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence);
+
+/* Events of the guard with numbers above after, oldest first; up to
+ * VM_NR_GUARD_EVENTS are kept. Returns how many. [any] */
+unsigned int vm_get_guard_events(struct vm *vm, uint64_t after,
+				 struct vm_guard_event *events,
+				 unsigned int max);
 
 /* One target of a resize. */
 struct vm_resize_target {

@@ -94,6 +94,22 @@ unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence)
 	return 0;
 }
 
+unsigned int vm_get_guard_events(struct vm *vm, uint64_t after,
+				 struct vm_guard_event *events,
+				 unsigned int max)
+{
+	unsigned int nr = 0;
+
+	/* Three there are. */
+	for (uint64_t number = after + 1; number <= 3 && nr < max; number++)
+		events[nr++] = (struct vm_guard_event){
+			.number = number,
+			.id = "em0",
+			.vcpu = -1,
+		};
+	return nr;
+}
+
 int vm_resize(struct vm *vm, const struct vm_resize_target *targets,
 	      unsigned int nr_targets, struct error *err)
 {

@@ -385,6 +385,21 @@ void machine_vcpu_resumed(struct machine_vcpu *vcpu)
 	ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
 }
 
+uint64_t machine_vcpu_next_gpa(struct machine_vcpu *vcpu)
+{
+	struct kvm_translation where = {0};
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+
+	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 ||
+	    ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
+		return UINT64_MAX;
+	where.linear_address = sregs.cs.base + regs.rip;
+	if (ioctl(vcpu->fd, KVM_TRANSLATE, &where) < 0 || !where.valid)
+		return UINT64_MAX;
+	return where.physical_address;
+}
+
 static void port_access(struct machine *machine, struct kvm_run *run)
 {
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;

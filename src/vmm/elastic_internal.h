@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of an elastic device share; nobody else includes it. */
+#ifndef VMM_ELASTIC_INTERNAL_H
+#define VMM_ELASTIC_INTERNAL_H
+
+#include <pthread.h>
+#include <vmem/device.h>
+
+#include "host/hostmem.h"
+#include "virtio/virtio_pci.h"
+#include "virtio/virtqueue.h"
+#include "vmm/elastic.h"
+
+#define NR_VECTORS	 (VMEM_NR_QUEUES + 1)
+#define NR_REQUEST_TYPES (VMEM_REQ_STATE + 1)
+#define NR_RESPONSES	 (VMEM_RESP_ERROR + 1)
+
+struct elastic {
+	char id[VM_ID_MAX];
+	int node;
+	uint64_t addr, block_bytes, max_bytes;
+	struct hostmem_placement placement;
+	bool prealloc;
+	struct kvm *kvm;
+	struct pci_bus *pci;
+	const struct guest_memory *memory;
+	struct guard *guard;
+	struct guard_region *guarded;
+	struct hostmem mem;
+	int devfn;
+	unsigned int gsi[NR_VECTORS];
+	int vector_fd[NR_VECTORS];
+	int doorbell_fd;
+	pthread_t worker;
+	bool worker_started;
+
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t idle;  /* busy became false */
+	struct vmem_device *dev;
+	void *storage;
+	struct virtio_pci vp;
+	struct virtq queue;
+	struct virtq_chain chain; /* the worker's; too large for a stack */
+	bool busy;		  /* the worker is in a request */
+	bool reset_wanted;	  /* stop the queue when it is done */
+	bool quit;
+	bool doorbell_on;
+	uint64_t doorbell_addr;
+	uint64_t nr_requests[NR_REQUEST_TYPES];
+	uint64_t nr_responses[NR_RESPONSES];
+	uint64_t changed_ms, request_ms; /* 0: never */
+};
+
+uint64_t elastic_now_ms(void);
+
+/* Write to an eventfd. */
+void elastic_signal(int fd);
+
+/* Start the queue as the driver set it up. */
+void elastic_queue_start(struct elastic *elastic,
+			 const struct virtq_config *config);
+
+/* The thread that serves the queue. */
+void *elastic_worker(void *elastic);
+
+#endif

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What the control API asks of a VM: to look at it, and to leave wishes. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vm_internal.h"
+
+int vm_end_fd(const struct vm *vm)
+{
+	return vm->end_fd;
+}
+
+enum vm_end vm_end_reason(const struct vm *vm, struct error *err)
+{
+	struct vm *locked = (struct vm *)(uintptr_t)vm;
+	enum vm_end end;
+
+	pthread_mutex_lock(&locked->lock);
+	end = vm->end;
+	if ((end == VM_END_ERROR || end == VM_END_GUARD) && err)
+		*err = vm->end_error;
+	pthread_mutex_unlock(&locked->lock);
+	return end;
+}
+
+void vm_get_status(struct vm *vm, struct vm_status *status)
+{
+	memset(status, 0, sizeof(*status));
+	memcpy(status->name, vm->name, sizeof(status->name));
+	status->pid = getpid();
+	status->nr_cpus = vm->nr_cpus;
+	status->boot_bytes = vm->boot_bytes;
+	status->nr_nodes = vm->numa.nr_nodes;
+	for (unsigned int i = 0; status->nr_nodes && i < vm->nr_cpus; i++)
+		status->nodes[vm->numa.cpu_node[i]].cpus |= 1U << i;
+	boot_memory_get_status(&vm->boot, status);
+	status->resident_bytes = status->boot_resident_bytes;
+	status->uptime_ms = vm_now_us() / 1000 - vm->created_ms;
+	status->nr_elastic = vm->nr_elastic;
+	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
+		elastic_get_status(vm->elastic[i], &status->elastic[i]);
+		status->resident_bytes += status->elastic[i].resident_bytes;
+	}
+	guard_get_status(vm->guard, &status->guard);
+	memcpy(status->guard.off_reason, vm->guard_off_reason,
+	       sizeof(status->guard.off_reason));
+	pthread_mutex_lock(&vm->lock);
+	status->state = vm->state;
+	if (vm->paused && status->state == VM_RUNNING)
+		status->state = VM_PAUSED;
+	status->paused_by_guard = vm->paused && vm->guard_paused;
+	status->nr_reboots = vm->nr_reboots;
+	status->last_reset = vm->last_reset;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+unsigned int vm_get_guard_events(struct vm *vm, uint64_t after,
+				 struct vm_guard_event *events,
+				 unsigned int max)
+{
+	return guard_get_events(vm->guard, after, events, max);
+}
+
+unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence)
+{
+	unsigned int nr = boot_memory_get_residence(&vm->boot, residence);
+
+	for (unsigned int i = 0; i < vm->nr_elastic; i++)
+		elastic_get_residence(vm->elastic[i], &residence[nr++]);
+	return nr;
+}
+
+static struct elastic *find_elastic(const struct vm *vm, const char *id)
+{
+	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
+		if (!strcmp(elastic_id(vm->elastic[i]), id))
+			return vm->elastic[i];
+	}
+	return NULL;
+}
+
+int vm_resize(struct vm *vm, const struct vm_resize_target *targets,
+	      unsigned int nr_targets, struct error *err)
+{
+	for (unsigned int i = 0; i < nr_targets; i++) {
+		const struct elastic *elastic = find_elastic(vm, targets[i].id);
+		int ret;
+
+		if (!elastic)
+			return error_set(err, -ENOENT,
+					 "VM '%s' has no elastic device '%s'",
+					 vm->name, targets[i].id);
+		ret = elastic_check_request(elastic, targets[i].requested_bytes,
+					    err);
+		if (ret)
+			return ret;
+	}
+	for (unsigned int i = 0; i < nr_targets; i++)
+		elastic_request(find_elastic(vm, targets[i].id),
+				targets[i].requested_bytes);
+	return 0;
+}
+
+static int check_alive(struct vm *vm, struct error *err)
+{
+	bool ended;
+
+	pthread_mutex_lock(&vm->lock);
+	ended = vm->state == VM_ENDED;
+	pthread_mutex_unlock(&vm->lock);
+	return ended ? error_set(err, -ESRCH, "VM '%s' has ended", vm->name)
+		     : 0;
+}
+
+int vm_reboot(struct vm *vm, struct error *err)
+{
+	int ret = check_alive(vm, err);
+
+	if (!ret)
+		vm_wish_reset(vm);
+	return ret;
+}
+
+int vm_pause(struct vm *vm, bool paused, struct error *err)
+{
+	int ret = check_alive(vm, err);
+
+	if (ret)
+		return ret;
+	pthread_mutex_lock(&vm->lock);
+	vm->want_paused = paused;
+	vm->guard_paused = false;
+	pthread_cond_signal(&vm->wish);
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}
+
+int vm_stop(struct vm *vm, bool force, struct error *err)
+{
+	int ret = check_alive(vm, err);
+
+	if (ret)
+		return ret;
+	if (force) {
+		vm_wish_end(vm, VM_END_STOPPED, NULL);
+		return 0;
+	}
+	pthread_mutex_lock(&vm->lock);
+	vm->button_pressed = true;
+	if (vm->state == VM_RUNNING)
+		vm->state = VM_STOPPING;
+	pthread_mutex_unlock(&vm->lock);
+	machine_power_button(vm->machine);
+	return 0;
+}
