@@ -169,6 +169,41 @@ json_t *api_events_json(const struct vm_guard_event *events, unsigned int nr)
 	return json_pack("{s:o}", "events", list);
 }
 
+static json_t *device_audit_json(const struct vm_audit *audit)
+{
+	json_t *object = json_object(), *list = json_array();
+
+	json_object_set_new(object, "id", json_string(audit->id));
+	set_number(object, "block_bytes", audit->block_bytes);
+	set_number(object, "plugged_bytes", audit->plugged_bytes);
+	set_number(object, "resident_bytes", audit->resident_bytes);
+	set_number(object, "excess_blocks", audit->nr_excess);
+	set_number(object, "excess_bytes", audit->excess_bytes);
+	set_number(object, "unplaced_bytes", audit->unplaced_bytes);
+	for (uint64_t i = 0; i < audit->nr_excess && i < VM_MAX_EXCESS; i++) {
+		json_t *block = json_object();
+
+		set_number(block, "addr", audit->excess[i].addr);
+		set_number(block, "bytes", audit->excess[i].bytes);
+		json_array_append_new(list, block);
+	}
+	json_object_set_new(object, "excess", list);
+	return object;
+}
+
+json_t *api_audit_json(const struct vm_audit *audit, unsigned int nr)
+{
+	json_t *list = json_array();
+	bool clean = true;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		json_array_append_new(list, device_audit_json(&audit[i]));
+		clean = clean && !audit[i].nr_excess &&
+			!audit[i].unplaced_bytes;
+	}
+	return json_pack("{s:b, s:o}", "clean", clean, "elastic", list);
+}
+
 static json_t *guard_json(const struct vm_guard_status *guard)
 {
 	json_t *object = json_object();

@@ -16,6 +16,9 @@ json_t *api_status_json(const struct vm_status *status);
 json_t *api_residence_json(const struct vm_residence *residence,
 			   unsigned int nr);
 
+/* An audit of nr devices, as `GET /v1/vm/audit` shows it. */
+json_t *api_audit_json(const struct vm_audit *audit, unsigned int nr);
+
 /* Events of the guard, as `GET /v1/vm/events` shows them. */
 json_t *api_events_json(const struct vm_guard_event *events, unsigned int nr);
 

@@ -163,6 +163,27 @@ static void answer_events(struct server *server, struct evhttp_request *req,
 	free(events);
 }
 
+static void answer_audit(struct server *server, struct evhttp_request *req,
+			 int code)
+{
+	struct vm_audit *audit = calloc(VM_MAX_ELASTIC, sizeof(*audit));
+	struct vm_status status;
+	struct error err;
+	int ret;
+
+	if (!audit) {
+		answer_error(req, HTTP_INTERNAL, "no memory");
+		return;
+	}
+	vm_get_status(server->vm, &status);
+	ret = vm_audit(server->vm, audit, &err);
+	if (ret)
+		answer_failure(req, ret, &err);
+	else
+		answer(req, code, api_audit_json(audit, status.nr_elastic));
+	free(audit);
+}
+
 static void answer_metrics(struct server *server, struct evhttp_request *req,
 			   int code)
 {
@@ -250,6 +271,8 @@ static const struct operation {
 	{API_PREFIX, EVHTTP_REQ_GET, "GET", HTTP_OK, op_show, answer_status},
 	{API_PREFIX "/residence", EVHTTP_REQ_GET, "GET", HTTP_OK, op_show,
 	 answer_residence},
+	{API_PREFIX "/audit", EVHTTP_REQ_GET, "GET", HTTP_OK, op_show,
+	 answer_audit},
 	{API_PREFIX "/events", EVHTTP_REQ_GET, "GET", HTTP_OK, op_show,
 	 answer_events},
 	{"/v1/metrics", EVHTTP_REQ_GET, "GET", HTTP_OK, op_show,

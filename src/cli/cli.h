@@ -19,6 +19,7 @@ enum cli_exit {
 	CLI_FAILED = 1,	 /* the host, KVM or the connection failed */
 	CLI_REFUSED = 2, /* the request was wrong */
 	CLI_LATE = 3,	 /* not reached in time */
+	CLI_EXCESS = 4,	 /* the guest has more than it was given */
 };
 
 #define CLI_MAX_ARGUMENTS 64
@@ -45,8 +46,8 @@ struct cli_verb {
 	int (*run)(const struct cli_verb *verb, int argc, char **argv);
 };
 
-extern const struct cli_verb cli_run, cli_resize, cli_show, cli_ls, cli_stop,
-	cli_reboot, cli_pause, cli_resume;
+extern const struct cli_verb cli_run, cli_resize, cli_show, cli_ls, cli_audit,
+	cli_stop, cli_reboot, cli_pause, cli_resume;
 
 /* The arguments of a verb that are not options. */
 struct cli_arguments {

@@ -10,7 +10,7 @@
 #endif
 
 static const struct cli_verb *const verbs[] = {
-	&cli_run,    &cli_resize, &cli_show,   &cli_ls,
+	&cli_run,    &cli_resize, &cli_show,   &cli_ls,	  &cli_audit,
 	&cli_reboot, &cli_pause,  &cli_resume, &cli_stop,
 };
 #define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))

@@ -151,6 +151,48 @@ int hostmem_discard(struct hostmem *mem, uint64_t offset, uint64_t size)
 	return ret < 0 ? -errno : 0;
 }
 
+/* The files of huge page pools do not tell where their data is: ask the
+ * mapping, page by page. */
+static int next_held_in_pool(const struct hostmem *mem, uint64_t *offset,
+			     uint64_t *size)
+{
+	uint64_t page = hostmem_page_bytes(&mem->placement);
+	uint64_t at = *offset & ~(page - 1);
+	unsigned char there = 0;
+
+	for (; at < mem->size; at += page) {
+		if (mincore(mem->base + at, 4096, &there) < 0)
+			return -errno;
+		if (!(there & 1))
+			continue;
+		*size = at + page - (at > *offset ? at : *offset);
+		*offset = at > *offset ? at : *offset;
+		return 1;
+	}
+	return 0;
+}
+
+int hostmem_next_held(const struct hostmem *mem, uint64_t *offset,
+		      uint64_t *size)
+{
+	off_t data, hole;
+
+	if (hostmem_must_populate(&mem->placement))
+		return next_held_in_pool(mem, offset, size);
+	data = lseek(mem->fd, (off_t)*offset, SEEK_DATA);
+	if (data < 0)
+		return errno == ENXIO ? 0 : -errno;
+	hole = lseek(mem->fd, data, SEEK_HOLE);
+	if (hole < 0)
+		return -errno;
+	/* The hole may have come in between. */
+	if (hole == data)
+		hole = data + 4096;
+	*offset = (uint64_t)data;
+	*size = (uint64_t)(hole - data);
+	return 1;
+}
+
 int64_t hostmem_resident(const struct hostmem *mem)
 {
 	struct stat st;

@@ -104,6 +104,15 @@ int hostmem_discard(struct hostmem *mem, uint64_t offset, uint64_t size);
 int64_t hostmem_resident(const struct hostmem *mem);
 
 /*
+ * Find the first run of bytes at or after *offset that the backend holds, and
+ * set *offset and *size to it. 1: found; 0: none; or a negative errno value.
+ * Pages that were committed but never touched may be missed; for huge page
+ * pools, so are pages that are not mapped: hostmem_resident() counts all.
+ */
+int hostmem_next_held(const struct hostmem *mem, uint64_t *offset,
+		      uint64_t *size);
+
+/*
  * On which nodes of the host the pages are that this process has mapped, in
  * bytes, asked of the kernel. Reads /proc: its cost grows with what is
  * resident. 0 or a negative errno value.

@@ -54,6 +54,11 @@ void elastic_request(struct elastic *elastic, uint64_t requested_bytes);
 void elastic_get_status(struct elastic *elastic,
 			struct vm_elastic_status *status);
 
+/* What the host holds, block by block, against what is plugged. -EBUSY: it is
+ * in a request that takes long. */
+int elastic_audit(struct elastic *elastic, struct vm_audit *audit,
+		  struct error *err);
+
 /* Where its pages are on the host. */
 void elastic_get_residence(struct elastic *elastic,
 			   struct vm_residence *residence);

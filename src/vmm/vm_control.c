@@ -62,6 +62,15 @@ unsigned int vm_get_guard_events(struct vm *vm, uint64_t after,
 	return guard_get_events(vm->guard, after, events, max);
 }
 
+int vm_audit(struct vm *vm, struct vm_audit *audit, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < vm->nr_elastic && !ret; i++)
+		ret = elastic_audit(vm->elastic[i], &audit[i], err);
+	return ret;
+}
+
 unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence)
 {
 	unsigned int nr = boot_memory_get_residence(&vm->boot, residence);

@@ -248,6 +248,28 @@ struct vm_residence {
  * with what is resident. [any] */
 unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence);
 
+#define VM_MAX_EXCESS 64 /* blocks that an audit names */
+
+/* What the host holds for an elastic device, against what is plugged. */
+struct vm_audit {
+	char id[VM_ID_MAX];
+	uint64_t block_bytes, plugged_bytes, resident_bytes;
+	/* Blocks that hold memory though they are not plugged. */
+	uint64_t nr_excess, excess_bytes;
+	struct {
+		uint64_t addr, bytes;
+	} excess[VM_MAX_EXCESS]; /* the first of them */
+	/* Held beyond all plugged and all excess blocks, place unknown. */
+	uint64_t unplaced_bytes;
+};
+
+/*
+ * Compare the books with what the host's kernel says, block by block, while
+ * the guest runs. *audit is of as many as the VM has elastic devices. -EBUSY: a
+ * device is in a long request. [any]
+ */
+int vm_audit(struct vm *vm, struct vm_audit *audit, struct error *err);
+
 /* Events of the guard with numbers above after, oldest first; up to
  * VM_NR_GUARD_EVENTS are kept. Returns how many. [any] */
 unsigned int vm_get_guard_events(struct vm *vm, uint64_t after,

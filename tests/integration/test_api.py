@@ -97,6 +97,12 @@ def json_schema(content):
     return content["content"]["application/json"]["schema"]
 
 
+def answer_schema(answer):
+    """(Content-Type, schema) of a described answer."""
+    (kind, content), = answer["content"].items()
+    return kind, content["schema"]
+
+
 @test("api/description")
 def description(lab):
     """The description says nothing that complaints() would overlook, and
@@ -177,18 +183,19 @@ class Asker:
             body = json.dumps(body)
         self.link.request(method, path, body)
         reply = self.link.getresponse()
-        value = json.loads(reply.read())
-        expect_equal("Content-Type", reply.headers["Content-Type"],
-                     "application/json")
+        text = reply.read().decode()
+        kind = "application/json"
         operation = API["paths"].get(path.partition("?")[0], {}).get(
             method.lower())
         schema = {"$ref": "#/components/schemas/Error"}
         if operation:
             answer = operation["responses"].get(str(reply.status))
             expect(answer, f"{method} {path} answered {reply.status}, which "
-                   f"is not described: {value}")
-            schema = json_schema(answer)
+                   f"is not described: {text}")
+            kind, schema = answer_schema(answer)
             self.seen.add((path, method.lower(), str(reply.status)))
+        expect_equal("Content-Type", reply.headers["Content-Type"], kind)
+        value = json.loads(text) if kind == "application/json" else text
         bad = complaints(value, schema)
         expect(not bad, f"{method} {path}: {bad}")
         return reply.status, value, reply.headers
@@ -308,6 +315,19 @@ def check_too_large(vmm, asker):
                  (65536 - len(body)))
 
 
+def check_metrics(text, name):
+    """Each sample has its type, once, and the names of the VM and device."""
+    types = re.findall(r"^# TYPE (\S+) (?:gauge|counter)$", text, re.M)
+    expect_equal("metrics", sorted(set(types)), sorted(types))
+    samples = re.findall(r'^([a-z_]+)\{vm="([^"]+)"(?:,id="([^"]+)")?\} \d+$',
+                         text, re.M)
+    expect_equal("lines", len(samples) + 2 * len(types),
+                 len(text.splitlines()))
+    expect_equal("samples of", {s[0] for s in samples}, set(types))
+    expect_equal("VM", {s[1] for s in samples}, {name})
+    expect_equal("devices", {s[2] for s in samples}, {"", "em0", "b"})
+
+
 @test("api/as-described")
 def as_described(lab):
     """Every operation, right and wrong, on one connection."""
@@ -319,6 +339,9 @@ def as_described(lab):
     expect_equal("ids", [e["id"] for e in vm["elastic"]], ["em0", "b"])
     expect_equal("nodes", [e["node"] for e in vm["elastic"]], [0, 1])
     asker.expect(200, "GET", "/v1/vm/residence")
+    asker.expect(200, "GET", "/v1/vm/audit")
+    asker.expect(200, "GET", "/v1/vm/events?after=0")
+    check_metrics(asker.expect(200, "GET", "/v1/metrics")[0], vmm.name)
     asker.expect(200, "GET", "/v1/vm", "{")
     check_refusals(asker)
     check_too_large(vmm, asker)

@@ -94,6 +94,11 @@ unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence)
 	return 0;
 }
 
+int vm_audit(struct vm *vm, struct vm_audit *audit, struct error *err)
+{
+	return 0;
+}
+
 unsigned int vm_get_guard_events(struct vm *vm, uint64_t after,
 				 struct vm_guard_event *events,
 				 unsigned int max)
