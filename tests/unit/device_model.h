@@ -40,6 +40,8 @@ static inline uint64_t model_usable_for(const struct model *m,
 		slack = 256ULL << 20;
 	if (requested == 0)
 		return 0;
+	if (slack > m->config.region_size)
+		slack = m->config.region_size; /* or the sum may wrap */
 	size = (requested + slack + block - 1) / block * block;
 	return size < m->config.region_size ? size : m->config.region_size;
 }
