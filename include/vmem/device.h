@@ -27,20 +27,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <vmem/abi.h>
+#include <vmem/error.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/*
- * The errno values of this interface, as Linux, the BSDs and newlib number
- * them: the library includes no <errno.h>. On a host whose <errno.h> differs,
- * use these names.
- */
-#define VMEM_EAGAIN 11
-#define VMEM_EBUSY  16
-#define VMEM_EINVAL 22
-#define VMEM_ERANGE 34
 
 /* Opaque; lives in storage of the caller. */
 struct vmem_device;
