@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the bare guest needs of a machine. The rest of it knows no
+ * architecture; x86/ is the one implementation.
+ */
+#ifndef BARE_ARCH_H
+#define BARE_ARCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ARCH_MAX_CPUS 16
+
+/* One byte to the serial port; waits until it has room. */
+void arch_console_put(char byte);
+/* A byte from it, or -1. */
+int arch_console_get(void);
+
+/* Microseconds since the start. To be asked at least every 4 seconds. */
+uint64_t arch_now_us(void);
+
+/* No load or store moves across it, in either direction. */
+void arch_barrier(void);
+/* In a loop that waits. */
+void arch_relax(void);
+
+/* PCI configuration space; size is 1, 2 or 4. */
+uint32_t arch_pci_read(unsigned int bdf, unsigned int offset,
+		       unsigned int size);
+void arch_pci_write(unsigned int bdf, unsigned int offset, uint32_t value,
+		    unsigned int size);
+
+/* Let [addr, addr + size) be read, written and executed at its own address. */
+void arch_map(uint64_t addr, uint64_t size);
+/*
+ * Let the page (4 KiB) at addr be translated by a table that itself lies in
+ * the page at table, which is written here. False if the store was lost.
+ */
+bool arch_map_by(uint64_t addr, uint64_t table);
+/* A virtual address that arch_map_by() may use, mapped to nothing. */
+#define ARCH_SPARE_ADDRESS UINT64_C(0x7f0000000000)
+
+/* Why a processor stopped in arch_try(). */
+struct arch_fault {
+	uint64_t vector, error, address, ip;
+};
+
+/* Call fn; false if an exception ended it, which fault (may be NULL) says. */
+bool arch_try(void (*fn)(void *arg), void *arg, struct arch_fault *fault);
+
+/* Call fn with the stack at top (exclusive; a multiple of 16). */
+void arch_call_on_stack(uint64_t top, void (*fn)(void *arg), void *arg);
+
+/* A few bytes of position-independent code that returns ARCH_PROBE_RESULT. */
+#define ARCH_PROBE_RESULT 0x600d
+extern const uint8_t arch_probe_code[], arch_probe_code_end[];
+
+/*
+ * Call fn on each of nr processors at once, this one (number 0) among them;
+ * returns when all are done. False if others did not start within seconds.
+ */
+bool arch_run_on_all(unsigned int nr, void (*fn)(void *arg, unsigned int cpu),
+		     void *arg);
+
+_Noreturn void arch_power_off(void);
+_Noreturn void arch_reset(void);
+
+/* Called once, with the command line. */
+void bare_main(const char *cmdline);
+/* Says that the guest is lost, on the console. */
+void bare_panic(const struct arch_fault *fault);
+
+#endif

@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "bare.h"
+const struct verb conformance_verbs[] = {{NULL, NULL, NULL}};

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The PC as far as the guest needs it: UART, ACPI timer and power-off at the
+ * ports that Bellows and QEMU's q35 share, PCI configuration by ports.
+ */
+#include <stddef.h>
+#include <string.h>
+
+#include "x86.h"
+
+#define COM1	      0x3f8
+#define UART_DATA     (COM1 + 0)
+#define UART_IER      (COM1 + 1)
+#define UART_FCR      (COM1 + 2)
+#define UART_LCR      (COM1 + 3)
+#define UART_LSR      (COM1 + 5)
+#define LSR_READY     0x01
+#define LSR_THRE      0x20
+#define UART_FIFO     16
+#define PM1_CONTROL   0x604
+#define PM_TIMER      0x608
+#define PM_TIMER_MASK 0xffffff
+#define PCI_ADDRESS   0xcf8
+#define PCI_DATA      0xcfc
+#define RESET_PORT    0xcf9
+#define RESET_FULL    0x06
+#define SLEEP_ENABLE  0x2000
+#define SLEEP_TYPE(n) ((n) << 10)
+#define S5_BELLOWS    5
+#define S5_QEMU	      0
+
+#define PVH_MAGIC   0x336ec578
+#define CMDLINE_MAX 2048
+
+/* What PVH hands over, as far as it is used. */
+struct pvh_start_info {
+	uint32_t magic, version, flags, nr_modules;
+	uint64_t modlist, cmdline;
+};
+
+static char cmdline[CMDLINE_MAX];
+
+void arch_console_put(char byte)
+{
+	static unsigned int room;
+
+	while (room == 0) {
+		if (in8(UART_LSR) & LSR_THRE)
+			room = UART_FIFO;
+	}
+	room--;
+	out8(UART_DATA, (uint8_t)byte);
+}
+
+int arch_console_get(void)
+{
+	return in8(UART_LSR) & LSR_READY ? in8(UART_DATA) : -1;
+}
+
+/* The ACPI timer has 24 bits at 3.579545 MHz: it wraps after 4.7 s. */
+uint64_t arch_now_us(void)
+{
+	static uint64_t ticks;
+	static uint32_t last;
+	uint32_t now = in32(PM_TIMER) & PM_TIMER_MASK;
+
+	ticks += (now - last) & PM_TIMER_MASK;
+	last = now;
+	return ticks * 1000 / 3580;
+}
+
+/* Not mfence, which emulating KVMs lack. */
+void arch_barrier(void)
+{
+	__asm__ volatile("lock; addl $0, (%%rsp)" ::: "memory", "cc");
+}
+
+void arch_relax(void)
+{
+	__asm__ volatile("pause" ::: "memory");
+}
+
+uint32_t arch_pci_read(unsigned int bdf, unsigned int offset, unsigned int size)
+{
+	uint16_t port = (uint16_t)(PCI_DATA + (offset & 3));
+
+	out32(PCI_ADDRESS, 1U << 31 | bdf << 8 | (offset & 0xfc));
+	return size == 1 ? in8(port) : size == 2 ? in16(port) : in32(port);
+}
+
+void arch_pci_write(unsigned int bdf, unsigned int offset, uint32_t value,
+		    unsigned int size)
+{
+	uint16_t port = (uint16_t)(PCI_DATA + (offset & 3));
+
+	out32(PCI_ADDRESS, 1U << 31 | bdf << 8 | (offset & 0xfc));
+	if (size == 1)
+		out8(port, (uint8_t)value);
+	else if (size == 2)
+		out16(port, (uint16_t)value);
+	else
+		out32(port, value);
+}
+
+void arch_call_on_stack(uint64_t top, void (*fn)(void *arg), void *arg)
+{
+	call_on_stack(top, fn, arg);
+}
+
+/* Each VMM knows one of the two values, and ignores the other. */
+void arch_power_off(void)
+{
+	out16(PM1_CONTROL, SLEEP_TYPE(S5_BELLOWS) | SLEEP_ENABLE);
+	out16(PM1_CONTROL, SLEEP_TYPE(S5_QEMU) | SLEEP_ENABLE);
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+void arch_reset(void)
+{
+	out8(RESET_PORT, RESET_FULL);
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+/* From entry.S; info lies in low memory, which we use otherwise. */
+void arch_main(const struct pvh_start_info *info)
+{
+	const char *from = NULL;
+
+	if (info->magic == PVH_MAGIC)
+		from = (const char *)info->cmdline;
+	for (size_t i = 0; from && i < CMDLINE_MAX - 1 && from[i]; i++)
+		cmdline[i] = from[i];
+	faults_init();
+	out8(UART_IER, 0);
+	out8(UART_LCR, 0x03);
+	out8(UART_FCR, 0x01);
+	bare_main(cmdline);
+	arch_power_off();
+}
