@@ -27,9 +27,9 @@ void read_line(char *line, size_t size);
 
 /*
  * Have the host do something, and wait until it is done: the line
- * "@SEQUENCE ASK what value", answered by any line.
+ * "@SEQUENCE ASK what device value", answered by any line.
  */
-void ask_host(const char *what, uint64_t value);
+void ask_host(const char *what, unsigned int device, uint64_t value);
 
 /* Split off the next word of *text; an empty string at the end. */
 char *next_word(char **text);

@@ -18,12 +18,12 @@ void answer(void)
 	print("@%s ", sequence);
 }
 
-void ask_host(const char *what, uint64_t value)
+void ask_host(const char *what, unsigned int device, uint64_t value)
 {
 	char reply[LINE_MAX];
 
 	answer();
-	print("ASK %s %lu\n", what, value);
+	print("ASK %s %u %lu\n", what, device, value);
 	read_line(reply, sizeof(reply));
 }
 

@@ -76,7 +76,7 @@ class BellowsVmm(Vmm):
         m = self.machine
         line = [str(BELLOWS), "run", "--name", self.name,
                 "--kernel", str(m.kernel_path()),
-                "--initrd", str(m.initrd_path()),
+                *m.initrd_options("--initrd"),
                 "--cmdline", m.full_cmdline(),
                 "--cpus", str(m.cpus), "--memory", f"{m.memory // MIB}M",
                 "--console", self.console_option]

@@ -8,3 +8,4 @@ BUILD = Path(os.environ.get("BELLOWS_BUILD", ROOT / "build"))
 BELLOWS = BUILD / "bellows"
 KERNELS = BUILD / "kernels"
 GUEST_IMAGES = BUILD / "guest-images"
+BARE_GUEST = BUILD / "guest" / "bare" / "bare.elf"

@@ -101,7 +101,7 @@ class QemuVmm(Vmm):
             "-serial", "stdio",
             "-qmp", f"unix:{self.socket_path},server=on,wait=off",
             "-kernel", str(m.kernel_path()),
-            "-initrd", str(m.initrd_path()),
+            *m.initrd_options("-initrd"),
             "-append", m.full_cmdline(),
         ]
         if not m.nodes:
@@ -114,7 +114,7 @@ class QemuVmm(Vmm):
                 f"size={e.max_bytes // MIB}M,reserve=off",
                 "-device", f"virtio-mem-pci,id={e.id},memdev=mem-{e.id},"
                 f"requested-size={e.size_bytes},block-size={e.block_bytes}"
-                + node]
+                + node + e.qemu]
         return line + m.options
 
     def resize(self, device_id, size):

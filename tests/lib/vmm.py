@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 from .console import Console, GuestError
-from .paths import GUEST_IMAGES, KERNELS
+from .paths import BARE_GUEST, GUEST_IMAGES, KERNELS
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 BASE_CMDLINE = "console=ttyS0 quiet loglevel=3"
+BARE = "bare"                   # guest/bare, which needs no kernel
 
 
 @dataclasses.dataclass
@@ -25,6 +26,7 @@ class Elastic:
     size_bytes: int = 0
     block_bytes: int = 2 * MIB
     node: int | None = None
+    qemu: str = ""              # more properties of QEMU's device
 
 
 @dataclasses.dataclass
@@ -38,7 +40,7 @@ class Node:
 @dataclasses.dataclass
 class Machine:
     """What a VMM is asked to run."""
-    kernel: str = "6.1-cloud"   # a name below build/kernels
+    kernel: str = "6.1-cloud"   # a name below build/kernels; or BARE
     image: str = "vmlinuz"      # or vmlinux
     cpus: int = 1
     memory: int = 512 * MIB
@@ -48,12 +50,19 @@ class Machine:
     options: list = dataclasses.field(default_factory=list)
 
     def kernel_path(self):
+        if self.kernel == BARE:
+            return BARE_GUEST
         return KERNELS / self.kernel / self.image
 
-    def initrd_path(self):
-        return GUEST_IMAGES / f"{self.kernel}.cpio"
+    def initrd_options(self, option):
+        """The option and its value; none for a guest without an initrd."""
+        if self.kernel == BARE:
+            return []
+        return [option, str(GUEST_IMAGES / f"{self.kernel}.cpio")]
 
     def full_cmdline(self):
+        if self.kernel == BARE:
+            return f"cpus={self.cpus} {self.cmdline}".strip()
         return f"{BASE_CMDLINE} {self.cmdline}".strip()
 
 
