@@ -7,12 +7,13 @@
 #define BARE_ARCH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define ARCH_MAX_CPUS 16
 
-/* One byte to the serial port; waits until it has room. */
-void arch_console_put(char byte);
+/* Bytes to the serial port; waits until it has room. */
+void arch_console_write(const char *bytes, size_t len);
 /* A byte from it, or -1. */
 int arch_console_get(void);
 

@@ -34,6 +34,9 @@ void *memset(void *to, int value, size_t len)
 {
 	uint8_t *t = to;
 
+	/* Words where possible: some KVMs emulate each store. */
+	for (; len >= 8 && (uint64_t)t % 8 == 0; len -= 8, t += 8)
+		*(uint64_t *)(void *)t = 0x0101010101010101 * (uint8_t)value;
 	while (len--)
 		*t++ = (uint8_t)value;
 	return to;
@@ -52,10 +55,23 @@ int memcmp(const void *a, const void *b, size_t len)
 
 /* ---- Printing ---------------------------------------------------------- */
 
+/* A line goes out as a whole. */
+static char line_out[256];
+static size_t line_len;
+
+static void put_char(char c)
+{
+	line_out[line_len++] = c;
+	if (c != '\n' && line_len < sizeof(line_out))
+		return;
+	arch_console_write(line_out, line_len);
+	line_len = 0;
+}
+
 static void put_text(const char *text)
 {
 	while (*text)
-		arch_console_put(*text++);
+		put_char(*text++);
 }
 
 static void put_number(uint64_t value, unsigned int base, unsigned int width)
@@ -68,15 +84,15 @@ static void put_number(uint64_t value, unsigned int base, unsigned int width)
 		value /= base;
 	} while (value && nr < sizeof(digits));
 	for (unsigned int i = nr; i < width; i++)
-		arch_console_put('0');
+		put_char('0');
 	while (nr)
-		arch_console_put(digits[--nr]);
+		put_char(digits[--nr]);
 }
 
 static void put_signed(int value)
 {
 	if (value < 0)
-		arch_console_put('-');
+		put_char('-');
 	put_number(value < 0 ? -(int64_t)value : value, 10, 0);
 }
 
@@ -97,7 +113,7 @@ static const char *put_value(const char *fmt, va_list *args)
 		put_text(va_arg(*args, const char *));
 		break;
 	case 'c':
-		arch_console_put((char)va_arg(*args, int));
+		put_char((char)va_arg(*args, int));
 		break;
 	case 'd':
 		put_signed(va_arg(*args, int));
@@ -109,7 +125,7 @@ static const char *put_value(const char *fmt, va_list *args)
 		put_number(value, *fmt == 'x' ? 16 : 10, width);
 		break;
 	default:
-		arch_console_put(*fmt);
+		put_char(*fmt);
 		break;
 	}
 	return fmt;
@@ -124,7 +140,7 @@ void print(const char *fmt, ...)
 		if (*fmt == '%')
 			fmt = put_value(fmt + 1, &args);
 		else
-			arch_console_put(*fmt);
+			put_char(*fmt);
 	}
 	va_end(args);
 }

@@ -9,6 +9,7 @@
 #define PCI_DEVICE_ID (0x1040 + VMEM_VIRTIO_ID)
 #define NR_BDF	      256
 #define PATIENCE_US   (60 * 1000000)
+#define SPINS	      1000
 
 const char *const outcome_names[NR_OUTCOMES] = {
 	"ACK", "NACK", "BUSY", "ERROR", "OTHER", "NEEDS_RESET", "SILENCE",
@@ -61,18 +62,29 @@ void memdevs_find(void)
 
 /* ---- Configuration ----------------------------------------------------- */
 
-void memdev_read_config(struct memdev *m)
+/* All from an offset on. */
+static void read_from(struct memdev *m, size_t offset)
 {
-	uint64_t at = m->virtio.config;
 	uint32_t words[sizeof(m->config) / 4];
 	uint8_t generation;
 
+	memcpy(words, &m->config, sizeof(words));
 	do {
 		generation = load8(m->virtio.common + COMMON_GENERATION);
-		for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
-			words[i] = load32(at + 4 * i);
+		for (size_t i = offset / 4; i < ARRAY_SIZE(words); i++)
+			words[i] = load32(m->virtio.config + 4 * i);
 	} while (load8(m->virtio.common + COMMON_GENERATION) != generation);
-	memcpy(&m->config, words, sizeof(m->config));
+	memcpy(&m->config, words, sizeof(words));
+}
+
+void memdev_read_config(struct memdev *m)
+{
+	read_from(m, 0);
+}
+
+void memdev_read_sizes(struct memdev *m)
+{
+	read_from(m, offsetof(struct vmem_config, usable_region_size));
 }
 
 bool memdev_start_halfway(struct memdev *m, uint64_t features,
@@ -80,7 +92,7 @@ bool memdev_start_halfway(struct memdev *m, uint64_t features,
 {
 	const struct virtio *v = &m->virtio;
 
-	m->running = false;
+	m->running = m->usual = false;
 	if (!virtio_reset(v))
 		return false;
 	virtio_add_status(v, STATUS_ACKNOWLEDGE);
@@ -106,10 +118,11 @@ bool memdev_start(struct memdev *m, uint64_t features, uint16_t queue_size)
 
 bool memdev_start_usual(struct memdev *m)
 {
-	return memdev_start(m,
-			    F_VERSION_1 | F_INACCESSIBLE | F_PXM | F_SUSPEND |
-				    F_INDIRECT,
-			    0);
+	m->usual = memdev_start(m,
+				F_VERSION_1 | F_INACCESSIBLE | F_PXM |
+					F_SUSPEND | F_INDIRECT,
+				0);
+	return m->usual;
 }
 
 /* ---- Requests ---------------------------------------------------------- */
@@ -154,7 +167,14 @@ enum outcome exchange_outcome(struct memdev *m, struct exchange *x)
 	uint16_t id = 0;
 
 	for (;;) {
-		if (queue_used(&m->queue, &id, &written)) {
+		bool used = false;
+
+		/* The ring first: what follows leaves the guest. */
+		for (int i = 0; i < SPINS && !used; i++) {
+			used = queue_used(&m->queue, &id, &written);
+			arch_relax();
+		}
+		if (used) {
 			x->written = written;
 			x->outcome = id == x->id ? decode(x) : OTHER;
 			return x->outcome;

@@ -44,6 +44,7 @@ struct memdev {
 	struct vmem_config config; /* as read last; addr and the like */
 	unsigned int index;
 	bool running; /* DRIVER_OK */
+	bool usual;   /* by memdev_start_usual() */
 };
 
 /* Find the machine's devices; called once. */
@@ -53,6 +54,8 @@ struct memdev *memdev(unsigned int index);
 
 /* Read the whole configuration space, consistently (2.5.1). */
 void memdev_read_config(struct memdev *m);
+/* The three sizes in it that change. */
+void memdev_read_sizes(struct memdev *m);
 
 /*
  * Reset and start over, with those of features that are offered, up to

@@ -45,7 +45,9 @@ uint16_t queue_set_up(struct queue *q, const struct virtio *v,
 	q->desc = memory;
 	q->driver = memory + DRIVER_AREA;
 	q->device_area = memory + DEVICE_AREA;
-	memset((void *)memory, 0, QUEUE_BYTES);
+	memset((void *)q->desc, 0, size * sizeof(struct virtq_desc));
+	memset((void *)q->driver, 0, RING_ENTRIES + 2 + size * 2U);
+	memset((void *)q->device_area, 0, RING_ENTRIES + 2 + size * 8U);
 	if (q->packed)
 		store16(q->driver + 2, PACKED_DISABLED);
 	offset = load16(v->common + COMMON_QUEUE_NOTIFY_OFF);

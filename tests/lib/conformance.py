@@ -2,6 +2,7 @@
 """The conformance suite from the host's side: starts the bare guest in a VMM,
 has it run its cases, and does what they ask of a host."""
 import dataclasses
+import itertools
 import re
 
 from .console import GuestError
@@ -12,6 +13,8 @@ DOCUMENT = ROOT / "docs" / "conformance.md"
 TIMEOUT = 600
 BLOCK = 2 * MIB
 BEFORE_RESET, AFTER_RESET = 909, (910, 911)
+# What these print depends on which of two things came first.
+RACES = {706, 707, 904, 905}
 
 # One device whose region has more blocks than a request can name, on a node.
 MACHINE = Machine(
@@ -122,6 +125,19 @@ def run(guest, show=None):
     for number in AFTER_RESET:
         lines += guest.command(f"conformance {number}", line=show)[1]
     return parse(lines)
+
+
+def differs(ours, theirs):
+    """Where two VMMs part in a case, in words; empty if they do not."""
+    if ours.result != theirs.result:
+        return f"{ours.result} here, {theirs.result} there"
+    if ours.number in RACES:
+        return ""
+    for mine, other in itertools.zip_longest(ours.transcript,
+                                             theirs.transcript):
+        if mine != other:
+            return f"{mine!r} here, {other!r} there"
+    return ""
 
 
 def list_cases(guest):

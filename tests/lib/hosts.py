@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from . import conformance
+from .bellows import BellowsVmm
 from .paths import ROOT
 
 LAB = [str(ROOT / "dev"), "lab", "--emulate", "--cpus", "1", "--memory", "1G",
@@ -97,6 +99,19 @@ def bad_use_is_refused():
     return None
 
 
+def conformance_here():
+    """The conformance suite on this machine's own KVM, whatever that is."""
+    with BellowsVmm(conformance.MACHINE) as vmm:
+        guest = conformance.BareGuest(vmm)
+        cases = conformance.run(guest)
+        status = guest.power_off()
+    failed = [f"{case.number} {case.name}: {case.result}" for case in cases
+              if case.failed]
+    if status:
+        failed.append(f"the VMM ended with status {status}")
+    return "\n".join(failed) or None
+
+
 HOST_TESTS = {
     "host/streams-and-status": streams_and_status,
     "host/kvm-and-files": kvm_and_files,
@@ -104,3 +119,5 @@ HOST_TESTS = {
     "host/interrupt": interrupt_ends_it,
     "host/bad-use": bad_use_is_refused,
 }
+if os.access("/dev/kvm", os.R_OK | os.W_OK):
+    HOST_TESTS["host/conformance"] = conformance_here

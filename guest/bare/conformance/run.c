@@ -45,7 +45,7 @@ static void begin_line(const struct run *r)
 
 static void take_config(struct run *r)
 {
-	memdev_read_config(r->m);
+	memdev_read_sizes(r->m);
 	r->base = r->m->config.addr;
 	r->block = r->m->config.block_size;
 	r->usable = r->m->config.usable_region_size;
@@ -158,7 +158,9 @@ bool restart(struct run *r, uint64_t features, uint16_t queue_size)
 
 void prepare(struct run *r, uint64_t requested_blocks)
 {
-	memdev_start_usual(r->m);
+	if (!r->m->running || !r->m->usual ||
+	    (virtio_status(&r->m->virtio) & STATUS_NEEDS_RESET))
+		memdev_start_usual(r->m);
 	take_config(r);
 	if (r->m->config.requested_size != requested_blocks * r->block)
 		ask_host("resize", r->m->index, requested_blocks * r->block);

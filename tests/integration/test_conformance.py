@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The conformance suite: ours passes every case; QEMU agrees, but for what
+docs/conformance.md says."""
+import os
+from pathlib import Path
+
+from harness import expect, test
+from lib import conformance
+from lib.bellows import BellowsVmm
+from lib.qemu import QemuVmm
+
+_done = {}
+
+
+def cases_of(lab, kind):
+    """The suite against a VMM, run once for all tests that look at it."""
+    if kind not in _done:
+        vmm = kind(conformance.MACHINE)
+        lab.vmms.append(vmm)
+        vmm.start()
+        guest = conformance.BareGuest(vmm)
+        lines = []
+        cases = conformance.run(guest, show=lines.append)
+        undocumented = conformance.undocumented(
+            conformance.list_cases(guest))
+        expect(guest.power_off() == 0, "the VMM did not end well")
+        folder = os.environ.get("LAB_OUT")
+        if folder:
+            Path(folder, f"conformance-{vmm.label}").write_text(
+                "\n".join(lines) + "\n", encoding="utf-8")
+        _done[kind] = cases, undocumented
+    return _done[kind]
+
+
+@test("conformance/bellows")
+def ours(lab):
+    """Every case passes, and stands in the document."""
+    cases, undocumented = cases_of(lab, BellowsVmm)
+    expect(len(cases) >= 120, f"only {len(cases)} cases ran")
+    expect(not undocumented, "\n".join(undocumented[:5]))
+    failed = [f"{case.number} {case.name}: {case.result}" for case in cases
+              if case.failed]
+    expect(not failed, "\n".join(failed))
+
+
+@test("conformance/qemu")
+def peer(lab):
+    """QEMU gives the same answers, or the difference is documented."""
+    ours_by_number = {case.number: case
+                      for case in cases_of(lab, BellowsVmm)[0]}
+    documented = conformance.documented_differences()
+    wrong = []
+    for case in cases_of(lab, QemuVmm)[0]:
+        differs = conformance.differs(ours_by_number[case.number], case)
+        if differs and case.number not in documented:
+            wrong.append(f"{case.number} {case.name}: {differs}")
+    expect(not wrong, "\n".join(wrong))
