@@ -49,8 +49,14 @@ struct arch_fault {
 /* Call fn; false if an exception ended it, which fault (may be NULL) says. */
 bool arch_try(void (*fn)(void *arg), void *arg, struct arch_fault *fault);
 
-/* Call fn with the stack at top (exclusive; a multiple of 16). */
-void arch_call_on_stack(uint64_t top, void (*fn)(void *arg), void *arg);
+/* Push value on a stack that ends at top; what is popped then. */
+uint64_t arch_push_pop(uint64_t top, uint64_t value);
+/* Add to the word at addr, atomically; what it was. */
+uint64_t arch_fetch_add(uint64_t addr, uint64_t value);
+/* Store a byte len times from addr on, by one instruction. */
+void arch_fill(uint64_t addr, uint8_t byte, size_t len);
+/* Have the hypervisor keep a clock at addr; 0: no more. False: it has none. */
+bool arch_clock_at(uint64_t addr);
 
 /* A few bytes of position-independent code that returns ARCH_PROBE_RESULT. */
 #define ARCH_PROBE_RESULT 0x600d

@@ -104,7 +104,7 @@ bool memdev_start_halfway(struct memdev *m, uint64_t features,
 		return false;
 	memdev_read_config(m);
 	return queue_set_up(&m->queue, v, m->features, queue_size,
-			    (uint64_t)rings[m->index]) != 0;
+			    (uint64_t)rings[m->index], m->elsewhere) != 0;
 }
 
 bool memdev_start(struct memdev *m, uint64_t features, uint16_t queue_size)

@@ -43,6 +43,8 @@ struct memdev {
 	uint64_t features;	   /* negotiated */
 	struct vmem_config config; /* as read last; addr and the like */
 	unsigned int index;
+	/* Where the next start puts areas of the queue; 0: where they belong */
+	uint64_t elsewhere[NR_AREAS];
 	bool running; /* DRIVER_OK */
 	bool usual;   /* by memdev_start_usual() */
 };

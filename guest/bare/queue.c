@@ -26,8 +26,18 @@ static void store_halves(uint64_t addr, uint64_t value)
 	store32(addr + 4, (uint32_t)(value >> 32));
 }
 
+/* Where an area is; cleared if it is where it belongs. */
+static uint64_t place(uint64_t here, uint64_t elsewhere, size_t size)
+{
+	if (elsewhere)
+		return elsewhere;
+	memset((void *)here, 0, size);
+	return here;
+}
+
 uint16_t queue_set_up(struct queue *q, const struct virtio *v,
-		      uint64_t features, uint16_t size, uint64_t memory)
+		      uint64_t features, uint16_t size, uint64_t memory,
+		      const uint64_t elsewhere[NR_AREAS])
 {
 	uint16_t most, offset;
 
@@ -42,13 +52,12 @@ uint16_t queue_set_up(struct queue *q, const struct virtio *v,
 	q->packed = features & F_PACKED;
 	q->size = size;
 	q->avail_wrap = q->used_wrap = true;
-	q->desc = memory;
-	q->driver = memory + DRIVER_AREA;
-	q->device_area = memory + DEVICE_AREA;
-	memset((void *)q->desc, 0, size * sizeof(struct virtq_desc));
-	memset((void *)q->driver, 0, RING_ENTRIES + 2 + size * 2U);
-	memset((void *)q->device_area, 0, RING_ENTRIES + 2 + size * 8U);
-	if (q->packed)
+	q->desc = place(memory, elsewhere[AREA_DESC], size * 16U);
+	q->driver = place(memory + DRIVER_AREA, elsewhere[AREA_DRIVER],
+			  RING_ENTRIES + 2 + size * 2U);
+	q->device_area = place(memory + DEVICE_AREA, elsewhere[AREA_DEVICE],
+			       RING_ENTRIES + 2 + size * 8U);
+	if (q->packed && !elsewhere[AREA_DRIVER])
 		store16(q->driver + 2, PACKED_DISABLED);
 	offset = load16(v->common + COMMON_QUEUE_NOTIFY_OFF);
 	q->doorbell = v->notify + (uint64_t)offset * v->notify_multiplier;

@@ -112,12 +112,21 @@ struct piece {
 	bool write;
 };
 
+enum area {
+	AREA_DESC,
+	AREA_DRIVER,
+	AREA_DEVICE,
+	NR_AREAS,
+};
+
 /*
- * Give queue 0 its memory: QUEUE_BYTES from memory on. size 0: the largest
- * that it and we can do. Returns the size, 0 if there is no queue.
+ * Give queue 0 its memory: QUEUE_BYTES from memory on, but for areas whose
+ * address elsewhere[] holds (0: none); these are not touched. size 0: the
+ * largest that it and we can do. Returns the size, 0 if there is no queue.
  */
 uint16_t queue_set_up(struct queue *q, const struct virtio *v,
-		      uint64_t features, uint16_t size, uint64_t memory);
+		      uint64_t features, uint16_t size, uint64_t memory,
+		      const uint64_t elsewhere[NR_AREAS]);
 
 /* Add a buffer; the device does not see it before queue_show(). Returns its
  * id. table: an indirect table is made there; 0: no table. */

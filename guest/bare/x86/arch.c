@@ -27,6 +27,7 @@
 #define SLEEP_ENABLE  0x2000
 #define SLEEP_TYPE(n) ((n) << 10)
 #define S5_BELLOWS    5
+#define MSR_KVM_CLOCK 0x4b564d01
 #define S5_QEMU	      0
 
 #define PVH_MAGIC   0x336ec578
@@ -109,9 +110,37 @@ void arch_pci_write(unsigned int bdf, unsigned int offset, uint32_t value,
 		out32(port, value);
 }
 
-void arch_call_on_stack(uint64_t top, void (*fn)(void *arg), void *arg)
+uint64_t arch_fetch_add(uint64_t addr, uint64_t value)
 {
-	call_on_stack(top, fn, arg);
+	__asm__ volatile("lock; xaddq %0, (%1)"
+			 : "+r"(value)
+			 : "r"(addr)
+			 : "memory", "cc");
+	return value;
+}
+
+void arch_fill(uint64_t addr, uint8_t byte, size_t len)
+{
+	__asm__ volatile("rep stosb"
+			 : "+D"(addr), "+c"(len)
+			 : "a"(byte)
+			 : "memory");
+}
+
+static void write_msr(void *arg)
+{
+	uint64_t value = *(uint64_t *)arg;
+
+	__asm__ volatile("wrmsr" ::"c"(MSR_KVM_CLOCK), "a"((uint32_t)value),
+			 "d"((uint32_t)(value >> 32)));
+}
+
+/* kvmclock: bit 0 of the address switches it on. */
+bool arch_clock_at(uint64_t addr)
+{
+	uint64_t value = addr ? addr | 1 : 0;
+
+	return arch_try(write_msr, &value, NULL);
 }
 
 /* Each VMM knows one of the two values, and ignores the other. */

@@ -152,17 +152,14 @@ try_escape:
 	popq	%rbx
 	ret
 
-/* void call_on_stack(void *top, void (*fn)(void *), void *arg) */
-	.globl	call_on_stack
-call_on_stack:
-	pushq	%rbp
-	movq	%rsp, %rbp
+/* uint64_t arch_push_pop(uint64_t top, uint64_t value) */
+	.globl	arch_push_pop
+arch_push_pop:
+	movq	%rsp, %rdx
 	movq	%rdi, %rsp
-	movq	%rsi, %rax
-	movq	%rdx, %rdi
-	call	*%rax
-	movq	%rbp, %rsp
-	popq	%rbp
+	pushq	%rsi
+	popq	%rax
+	movq	%rdx, %rsp
 	ret
 
 /* Code to be copied elsewhere and run there: returns 0x600d. */

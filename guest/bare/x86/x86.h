@@ -23,7 +23,6 @@ struct pvh_start_info;
 /* entry.S */
 bool try_call(struct catch *c, void (*fn)(void *), void *arg);
 _Noreturn void try_escape(struct catch *c);
-void call_on_stack(uint64_t top, void (*fn)(void *), void *arg);
 extern const uint8_t ap_trampoline[], ap_trampoline_end[];
 extern const uint8_t fault_stubs[];
 extern volatile uint32_t ap_arrived;
