@@ -154,6 +154,20 @@ def one_line(text):
     return text.endswith("\n") and text.count("\n") == 1
 
 
+def aftermath(vmm):
+    """What there is to know of a machine whose test failed."""
+    text = ""
+    if vmm.stderr().strip():
+        text = f"\n{vmm.label} said: {vmm.stderr().strip()[-2000:]}"
+    if isinstance(vmm, BellowsVmm) and vmm.process.poll() is None:
+        shown = vmm.cli("show", "--json", timeout=20)
+        text += f"\nshow: {shown.stdout.strip() or shown.stderr.strip()}"
+        for stack in sorted(Path(f"/proc/{vmm.pid}/task").glob("*/stack")):
+            where = stack.read_text().split("\n")[0]
+            text += f"\n{(stack.parent / 'comm').read_text().strip()}: {where}"
+    return text
+
+
 def run_one(name, kind, report):
     """Run a test and report on it."""
     lab = Lab(kind)
@@ -168,8 +182,7 @@ def run_one(name, kind, report):
         here = [f for f in where if "integration" in f.filename]
         at = f" ({Path(here[-1].filename).name}:{here[-1].lineno})" \
             if here else ""
-        said = "".join(f"\n{vmm.label} said: {vmm.stderr().strip()[-2000:]}"
-                       for vmm in lab.vmms if vmm.stderr().strip())
+        said = "".join(aftermath(vmm) for vmm in lab.vmms)
         report.fail(name, f"{error}{at}{said}")
         return
     except Exception:
