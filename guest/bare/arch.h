@@ -24,6 +24,8 @@ uint64_t arch_now_us(void);
 void arch_barrier(void);
 /* In a loop that waits. */
 void arch_relax(void);
+/* Leave the processor to others for a few milliseconds. */
+void arch_sleep(void);
 
 /* PCI configuration space; size is 1, 2 or 4. */
 uint32_t arch_pci_read(unsigned int bdf, unsigned int offset,

@@ -19,6 +19,7 @@
 #define MANY	   64
 #define PAGE	   4096
 #define SETTLE_US  500000
+#define CLOCK_US   2500000
 #define NR_TOUCHES 2000
 
 struct attempt {
@@ -62,7 +63,7 @@ static void do_touch(void *arg)
 static uint64_t touch(char kind, uint64_t addr)
 {
 	struct touch t = {
-		.kind = kind, .addr = addr, .value = PATTERN, .len = 2 * PAGE};
+		.kind = kind, .addr = addr, .value = PATTERN, .len = PAGE + 64};
 	struct arch_fault fault;
 
 	arch_map(addr - PAGE, 3 * PAGE);
@@ -220,11 +221,11 @@ static void page_table_in_it(struct memdev *m, uint64_t victim)
 
 static void clock_in_it(struct memdev *m, uint64_t victim)
 {
-	uint64_t until = arch_now_us() + SETTLE_US;
+	uint64_t until = arch_now_us() + CLOCK_US;
 
 	saw("clock", arch_clock_at(victim));
 	while (arch_now_us() < until)
-		arch_relax();
+		arch_sleep();
 	arch_clock_at(0);
 }
 

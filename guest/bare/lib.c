@@ -145,19 +145,24 @@ void print(const char *fmt, ...)
 	va_end(args);
 }
 
+#define POLLS 500 /* before going to sleep */
+
 /* ---- Reading ----------------------------------------------------------- */
 
 void read_line(char *line, size_t size)
 {
+	unsigned int idle = 0;
 	size_t len = 0;
 
 	for (;;) {
 		int byte = arch_console_get();
 
 		if (byte < 0) {
-			arch_relax();
+			if (idle++ > POLLS)
+				arch_sleep();
 			continue;
 		}
+		idle = 0;
 		if (byte == '\n' || byte == '\r')
 			break;
 		if (len + 1 < size)

@@ -17,6 +17,8 @@
 #define LSR_READY     0x01
 #define LSR_THRE      0x20
 #define UART_FIFO     16
+#define PIC_1_MASK    0x21
+#define PIC_2_MASK    0xa1
 #define PM1_CONTROL   0x604
 #define PM_TIMER      0x608
 #define PM_TIMER_MASK 0xffffff
@@ -169,6 +171,8 @@ void arch_main(const struct pvh_start_info *info)
 	for (size_t i = 0; from && i < CMDLINE_MAX - 1 && from[i]; i++)
 		cmdline[i] = from[i];
 	faults_init();
+	out8(PIC_1_MASK, 0xff);
+	out8(PIC_2_MASK, 0xff);
 	out8(UART_IER, 0);
 	out8(UART_LCR, 0x03);
 	out8(UART_FCR, 0x01);

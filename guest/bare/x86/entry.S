@@ -14,6 +14,7 @@
 #define EFER_LME  0x100
 
 #define AP_STACK    0x4000
+#define NR_VECTORS  33
 #define FAULT_STACK 0x1000
 #define LAPIC_ID    0xfee00020
 
@@ -169,12 +170,13 @@ arch_probe_code:
 	ret
 arch_probe_code_end:
 
-/* One stub of 16 bytes for each exception: error code, number, then C. */
+/* One stub of 16 bytes for each exception, and for the timer: error code,
+ * number, then C. */
 	.balign 16
 	.globl	fault_stubs
 fault_stubs:
 	.set	vector, 0
-	.rept	32
+	.rept	NR_VECTORS
 	.balign 16
 	/* 8, 10 to 14, 17, 21, 29 and 30 push an error code. */
 	.if	!((0x60227d00 >> vector) & 1)
@@ -218,7 +220,7 @@ gdt_pointer:
 	.balign 8
 	.word	0, 0, 0
 idt_pointer:
-	.word	32 * 16 - 1
+	.word	NR_VECTORS * 16 - 1
 	.quad	idt
 
 /* The first 4 GiB at their own addresses, by pages of 2 MiB; arch_map() adds
@@ -240,7 +242,7 @@ low_pd:
 	.section .bss
 	.balign 4096
 	.globl	idt, ap_arrived
-idt:	.skip	32 * 16
+idt:	.skip	NR_VECTORS * 16
 ap_arrived:
 	.skip	4
 	.balign 4096

@@ -12,7 +12,7 @@
 #define NR_TABLES      1024 /* each page directory of them maps 1 GiB */
 #define CODE64	       0x08
 #define INTERRUPT_GATE 0x8e00
-#define NR_EXCEPTIONS  32
+#define NR_VECTORS     33 /* exceptions, and the timer */
 #define STUB_SIZE      16
 
 struct gate {
@@ -20,7 +20,7 @@ struct gate {
 	uint32_t offset_high, zero;
 };
 
-extern struct gate idt[NR_EXCEPTIONS];
+extern struct gate idt[NR_VECTORS];
 
 static uint64_t tables[NR_TABLES][512] __attribute__((aligned(PAGE_SIZE)));
 static unsigned int nr_tables;
@@ -76,7 +76,7 @@ bool arch_map_by(uint64_t addr, uint64_t table)
 
 void faults_init(void)
 {
-	for (unsigned int i = 0; i < NR_EXCEPTIONS; i++) {
+	for (unsigned int i = 0; i < NR_VECTORS; i++) {
 		uint64_t stub = (uint64_t)fault_stubs + STUB_SIZE * i;
 
 		idt[i] = (struct gate){

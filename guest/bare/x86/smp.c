@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The other processors. Each job starts them anew (INIT, SIPI), and they halt
- * at its end: no interrupt is ever taken.
+ * What the local APIC does: other processors, and sleep. Each job starts the
+ * other processors anew (INIT, SIPI), and they halt at its end.
  */
 #include <string.h>
 
@@ -9,7 +9,14 @@
 
 #define ICR_LOW	   (LAPIC + 0x300)
 #define SPURIOUS   (LAPIC + 0xf0)
-#define APIC_ON	   0x1ff
+#define APIC_ON	   0x11f
+#define EOI	   (LAPIC + 0xb0)
+#define TIMER	   (LAPIC + 0x320)
+#define COUNT	   (LAPIC + 0x380)
+#define DIVIDE	   (LAPIC + 0x3e0)
+#define BY_1	   0xb
+#define TICKS	   2000000 /* 2 ms with the APIC of KVM and of QEMU */
+#define VECTOR	   32
 #define TO_OTHERS  0xc0000
 #define INIT	   0x4500
 #define STARTUP	   0x4600
@@ -84,4 +91,23 @@ bool arch_run_on_all(unsigned int nr, void (*fn)(void *arg, unsigned int cpu),
 		return false;
 	take_part(0);
 	return wait_for(&job.done, nr);
+}
+
+/* ---- Sleep ------------------------------------------------------------- */
+
+/* Left by the interrupt, which is an exception like others here. */
+static void sleep(void *arg)
+{
+	store32(COUNT, TICKS);
+	for (;;)
+		__asm__ volatile("sti; hlt" ::: "memory");
+}
+
+void arch_sleep(void)
+{
+	store32(SPURIOUS, APIC_ON);
+	store32(DIVIDE, BY_1);
+	store32(TIMER, VECTOR);
+	arch_try(sleep, NULL, NULL);
+	store32(EOI, 0);
 }
