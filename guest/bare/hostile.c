@@ -16,7 +16,7 @@
 #define PLUGGED	   8
 #define VICTIM	   20
 #define PATTERN	   UINT64_C(0xbadc0ffee0ddf00d)
-#define MANY	   64
+#define MANY	   16
 #define PAGE	   4096
 #define SETTLE_US  500000
 #define CLOCK_US   2500000
