@@ -202,7 +202,7 @@ bool drv_submit_run(struct vmem_driver *drv, enum vmem_request_type type,
 /* The same for blocks whose sub-blocks' state stays as it is. */
 bool drv_submit_blocks(struct vmem_driver *drv, enum vmem_request_type type,
 		       uint64_t block, uint16_t nr_blocks);
-/* Take back all that is in flight, as if it had never been sent. */
+/* Nothing is in flight any more; what was served of it is unknown. */
 void drv_forget_requests(struct vmem_driver *drv);
 
 bool drv_waits(const struct vmem_driver *drv, const struct retry *retry);

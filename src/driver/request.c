@@ -147,10 +147,8 @@ void drv_forget_requests(struct vmem_driver *drv)
 		if (!slot->busy)
 			continue;
 		free_slot(drv, slot);
-		drv_change(drv, slot->run, VMEM_DRIVER_PLUGGING,
-			   VMEM_DRIVER_UNPLUGGED);
-		drv_change(drv, slot->run, VMEM_DRIVER_UNPLUGGING,
-			   VMEM_DRIVER_HELD);
+		/* Served or not: until STATE has told, not to be used. */
+		drv_set(drv, slot->run, VMEM_DRIVER_UNPLUGGED);
 	}
 }
 
@@ -194,8 +192,10 @@ static void run_response(struct vmem_driver *drv, const struct slot *slot,
 			plug ? VMEM_DRIVER_HELD : VMEM_DRIVER_UNPLUGGED);
 		done(drv, slot);
 	} else {
+		/* After ERROR nothing is sure before STATE has told. */
 		drv_set(drv, slot->run,
-			plug ? VMEM_DRIVER_UNPLUGGED : VMEM_DRIVER_HELD);
+			plug || type == VMEM_RESP_ERROR ? VMEM_DRIVER_UNPLUGGED
+							: VMEM_DRIVER_HELD);
 		not_done(drv, slot, type);
 	}
 }

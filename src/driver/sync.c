@@ -229,15 +229,17 @@ void drv_sync_step(struct vmem_driver *drv)
 
 void drv_clear_step(struct vmem_driver *drv)
 {
+	struct sub_run all = {.first = 0, .nr = drv->geo.nr_subs};
+
 	if (drv->nr_in_flight > 0 || drv_waits(drv, &drv->device_retry))
 		return;
-	drv_submit_blocks(drv, VMEM_REQ_UNPLUG_ALL, 0, 0);
+	/* From now on no block is plugged for sure. */
+	if (drv_submit_blocks(drv, VMEM_REQ_UNPLUG_ALL, 0, 0))
+		drv_change(drv, all, VMEM_DRIVER_HELD, VMEM_DRIVER_UNPLUGGED);
 }
 
 void drv_clear_response(struct vmem_driver *drv, uint16_t type)
 {
-	struct sub_run all = {.first = 0, .nr = drv->geo.nr_subs};
-
 	/* The usable region may have shrunk (5.15.5.2). */
 	drv->config_dirty = true;
 	if (type != VMEM_RESP_ACK) {
@@ -245,6 +247,5 @@ void drv_clear_response(struct vmem_driver *drv, uint16_t type)
 		return;
 	}
 	drv_succeeded(&drv->device_retry);
-	drv_change(drv, all, VMEM_DRIVER_HELD, VMEM_DRIVER_UNPLUGGED);
 	drv->phase = VMEM_DRIVER_ACTIVE;
 }
