@@ -112,8 +112,9 @@ struct vmem_driver_config {
 
 /*
  * What the driver asks of its OS. opaque is what vmem_driver_init() was given.
- * No op may call a function of this interface that is not marked [any]. Every
- * member must be set but those that say otherwise.
+ * No op may call a function of this interface that is not marked [any], except
+ * vmem_driver_get_status(). Every member must be set but those that say
+ * otherwise.
  */
 struct vmem_driver_ops {
 	/*
@@ -360,7 +361,7 @@ bool vmem_driver_is_plugged(const struct vmem_driver *drv, uint64_t addr);
 /* Whether the unit that holds addr was added and not removed. [any] */
 bool vmem_driver_unit_present(const struct vmem_driver *drv, uint64_t addr);
 
-/* Where everything stands. */
+/* Where everything stands. May be called from an op as well. */
 void vmem_driver_get_status(const struct vmem_driver *drv,
 			    struct vmem_driver_status *status);
 

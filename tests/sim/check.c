@@ -67,6 +67,7 @@ static void all_well(struct world *world)
 		world->stopped = false;
 		vmem_driver_device_ready(world->drv);
 	}
+	world->draining = false;
 	vmem_driver_drain(world->drv, false);
 }
 

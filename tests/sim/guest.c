@@ -16,19 +16,48 @@ static uint64_t get_le(const uint8_t *from, unsigned int nr_bytes)
 	return value;
 }
 
-/* Bytes of all PLUG requests that the device has yet to serve. */
-static uint64_t plug_bytes_coming(const struct world *world)
+/* Bytes of all requests of a type that the device has yet to serve. */
+static uint64_t bytes_coming(const struct world *world, uint16_t type)
 {
 	uint64_t sum = 0;
 
 	for (unsigned int i = 0; i < world->nr_queued; i++) {
 		const struct request *r = &world->queue[i];
 
-		if (!r->served && get_le(r->bytes, 2) == VMEM_REQ_PLUG)
+		if (!r->served && get_le(r->bytes, 2) == type)
 			sum += get_le(r->bytes + 16, 2) *
 			       world->device_config.block_size;
 	}
 	return sum;
+}
+
+/* What the driver is to reach, as it knows it, in whole sub-blocks. */
+static uint64_t goal(const struct world *world)
+{
+	uint64_t sub = vmem_driver_sub_size(world->drv);
+
+	return world->draining ? 0 : world->read_requested / sub * sub;
+}
+
+/* Never more than is requested; and, but for the strays of a scan, no less. */
+static void check_request(struct world *world, uint16_t type)
+{
+	struct vmem_driver_status status;
+	struct vmem_config config;
+
+	vmem_driver_get_status(world->drv, &status);
+	vmem_device_get_config(world->dev, &config);
+	if (type == VMEM_REQ_PLUG &&
+	    config.plugged_size + bytes_coming(world, VMEM_REQ_PLUG) >
+		    world->read_requested)
+		fail(world, "PLUG of more than the driver read as requested");
+	if (type == VMEM_REQ_UNPLUG && status.phase == VMEM_DRIVER_ACTIVE &&
+	    config.plugged_size <
+		    goal(world) + bytes_coming(world, VMEM_REQ_UNPLUG))
+		fail(world, "UNPLUG of what is requested");
+	if (world->driver_config.start == VMEM_DRIVER_START_LOOK &&
+	    type != VMEM_REQ_STATE)
+		fail(world, "a looking driver sent a request of type %u", type);
 }
 
 static int submit(void *opaque, unsigned int tag, const void *req,
@@ -36,8 +65,6 @@ static int submit(void *opaque, unsigned int tag, const void *req,
 {
 	struct world *world = opaque;
 	struct request *r = &world->queue[world->nr_queued];
-	uint16_t type = (uint16_t)get_le(req, 2);
-	struct vmem_config config;
 
 	if (world->stopped)
 		fail(world, "a request while the device is in reset");
@@ -57,26 +84,24 @@ static int submit(void *opaque, unsigned int tag, const void *req,
 	r->version = world->read_version;
 	world->nr_queued++;
 	world->nr_requests++;
-	vmem_device_get_config(world->dev, &config);
-	if (type == VMEM_REQ_PLUG &&
-	    config.plugged_size + plug_bytes_coming(world) >
-		    world->read_requested)
-		fail(world, "PLUG of more than the driver read as requested");
-	if (world->driver_config.start == VMEM_DRIVER_START_LOOK &&
-	    type != VMEM_REQ_STATE)
-		fail(world, "a looking driver sent a request of type %u", type);
+	check_request(world, (uint16_t)get_le(req, 2));
 	return 0;
 }
 
+/* A reading takes time: the end of it may be newer than its beginning. */
 static void read_config(void *opaque, size_t offset, void *buf, size_t len)
 {
 	struct world *world = opaque;
-	struct vmem_config config;
+	uint8_t *bytes = buf;
+	size_t half = 40 + 8 * draw(world, 2); /* among the sizes */
 
-	vmem_device_config_read(world->dev, offset, buf, len);
-	vmem_device_get_config(world->dev, &config);
 	world->read_version = world->version;
-	world->read_requested = config.requested_size;
+	vmem_device_config_read(world->dev, offset, bytes, half);
+	if (world->meddling && chance(world, 1))
+		host_resize(world);
+	vmem_device_config_read(world->dev, offset + half, bytes + half,
+				len - half);
+	world->read_requested = get_le(bytes + 48, 8);
 }
 
 static uint32_t config_generation(void *opaque)
@@ -156,6 +181,19 @@ static void check_unit(struct world *world, const struct later *l)
 	}
 }
 
+/* What is left of the OS's is what is requested, or more. */
+static void check_taking(struct world *world)
+{
+	struct vmem_driver_status status;
+	uint64_t left;
+
+	vmem_driver_get_status(world->drv, &status);
+	left = status.state_bytes[VMEM_DRIVER_ADDING] +
+	       status.state_bytes[VMEM_DRIVER_USED];
+	if (status.state_bytes[VMEM_DRIVER_TAKING] > 0 && left < goal(world))
+		fail(world, "more is taken than is to go");
+}
+
 static int op(struct world *world, enum op kind, uint64_t addr, uint64_t size)
 {
 	struct later l = {.op = kind, .addr = addr, .size = size};
@@ -166,6 +204,8 @@ static int op(struct world *world, enum op kind, uint64_t addr, uint64_t size)
 	    (addr + size - 1) / vmem_driver_unit_size(world->drv))
 		fail(world, "an op spans two units");
 	check_unit(world, &l);
+	if (kind == OP_TAKE || kind == OP_UNIT_REMOVE)
+		check_taking(world);
 	if (chance(world, world->os_mood.refuses))
 		return -VMEM_EBUSY;
 	if (chance(world, world->os_mood.later) &&
@@ -256,6 +296,7 @@ void guest_boot(struct world *world, enum vmem_driver_start start)
 	world->nr_later = 0;
 	world->nr_queued = 0;
 	world->stopped = false;
+	world->draining = false;
 	world->driver_config.start = start;
 	world->meddling = false;
 	if (vmem_driver_read_config(ops, world, &config) != 0)

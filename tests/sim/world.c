@@ -264,7 +264,8 @@ static void step_notify(struct world *world)
 
 static void step_drain(struct world *world)
 {
-	vmem_driver_drain(world->drv, chance(world, 8));
+	world->draining = chance(world, 8);
+	vmem_driver_drain(world->drv, world->draining);
 }
 
 static void take_step(struct world *world, enum step_kind kind)

@@ -91,6 +91,7 @@ struct world {
 	unsigned int nr_queued;
 	unsigned int queue_full; /* 16ths */
 	bool stopped;		 /* the device is in reset */
+	bool draining;
 
 	/* Sizes: their version, and what the driver read of them. */
 	uint64_t version, read_version, read_requested;
