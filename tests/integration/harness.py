@@ -35,7 +35,7 @@ def test(name, **arguments):
 
 def host_nodes(name):
     """NUMA nodes of the host that a test is for."""
-    return 2 if name.startswith("lab/numa/") else 1
+    return {"numa": 2, "numa4": 4}.get(name.split("/")[1], 1)
 
 
 class Failed(Exception):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """NUMA: what the guest sees of its nodes, and where the host puts their
-memory. Runs on a host with two nodes."""
+memory. numa/ runs on a host with two nodes, numa4/ on one with four."""
 import random
 import re
 import threading
@@ -84,6 +84,8 @@ test("numa/shape-1", nodes=[Node("0", 512 * MIB)], distances=["10"])(shape)
 test("numa/shape-2", nodes=TWO, distances=["10 31", "31 10"],
      kernel="6.12-cloud")(shape)
 test("numa/shape-4-odd", nodes=ODD, distances=remote(4))(shape)
+test("numa4/shape-4", nodes=[Node(str(i), 128 * MIB) for i in range(4)],
+     distances=remote(4))(shape)
 test("numa/shape-8", nodes=EIGHT, distances=remote(8),
      kernel="6.12-generic")(shape)
 
@@ -118,23 +120,22 @@ def residence(vmm):
             for item in body["memory"]}
 
 
-def walk(lab, seed, steps, pages, extra=""):
+def walk(lab, seed, steps, pages, nodes=2):
     """Random resizes of one node at a time: that node alone changes, by
     exactly the step, and its memory lies on its host node alone."""
     rng = random.Random(seed)
-    placement = f",pages={pages},host={{}}{extra}"
     options = ["--prealloc"]
-    for node in range(2):
+    for node in range(nodes):
         options += ["--node", f"cpus={node},mem=256M"]
-    for node in range(2):
-        options += ["--elastic", f"id=n{node},max=512M,node={node}"
-                    + placement.format(node)]
-    vmm = lab.start(cpus=2, memory=512 * MIB, options=options,
+    for node in range(nodes):
+        options += ["--elastic", f"id=n{node},max=512M,node={node},"
+                    f"pages={pages},host={node}"]
+    vmm = lab.start(cpus=nodes, memory=nodes * 256 * MIB, options=options,
                     cmdline="init_on_alloc=0")
-    size = [0, 0]
+    size = [0] * nodes
     before = {n: f[2] for n, f in facts(vmm).items()}
-    for step in range(steps):
-        node = rng.randrange(2)
+    for step in range(lab.rounds(*steps)):
+        node = rng.randrange(nodes)
         move = rng.choice((2, 4, 2, 4, 126, 128, 130)) * MIB
         target = max(0, min(512 * MIB, size[node] + rng.choice((1, -1))
                             * move))
@@ -155,8 +156,10 @@ def walk(lab, seed, steps, pages, extra=""):
     power_off(vmm)
 
 
-test("numa/walk-small-pages", seed=1, steps=60, pages="4K")(walk)
-test("numa/walk-huge-pages", seed=2, steps=200, pages="thp")(walk)
+# (steps in an ordinary run, with --soak)
+test("numa/walk-small-pages", seed=1, steps=(40, 200), pages="4K")(walk)
+test("numa/walk-huge-pages", seed=2, steps=(200, 200), pages="thp")(walk)
+test("numa4/walk", seed=4, steps=(40, 200), pages="4K", nodes=4)(walk)
 
 
 class Pool:
@@ -186,7 +189,7 @@ class Pool:
 def walk_pool(lab):
     """The same walk with pages of a pool, which come back."""
     with Pool(0, 300) as zero, Pool(1, 300) as one:
-        walk(lab, 3, 60, "2M")
+        walk(lab, 3, (60, 200), "2M")
         expect_equal("free pages", (zero.free(), one.free()), (300, 300))
 
 
