@@ -84,7 +84,7 @@ test("numa/shape-1", nodes=[Node("0", 512 * MIB)], distances=["10"])(shape)
 test("numa/shape-2", nodes=TWO, distances=["10 31", "31 10"],
      kernel="6.12-cloud")(shape)
 test("numa/shape-4-odd", nodes=ODD, distances=remote(4))(shape)
-test("numa4/shape-4", nodes=[Node(str(i), 128 * MIB) for i in range(4)],
+test("numa4/shape-4", nodes=[Node(str(i), 256 * MIB) for i in range(4)],
      distances=remote(4))(shape)
 test("numa/shape-8", nodes=EIGHT, distances=remote(8),
      kernel="6.12-generic")(shape)
