@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -193,7 +194,7 @@ int runtime_claim(struct runtime_claim *claim, const char *name,
 	int lock, ret;
 
 	memset(claim, 0, sizeof(*claim));
-	claim->fd = -1;
+	claim->fd = claim->keeper_fd = -1;
 	ret = runtime_folder(folder, err);
 	if (!ret)
 		ret = socket_address(folder, name, &addr, err);
@@ -214,24 +215,74 @@ int runtime_claim(struct runtime_claim *claim, const char *name,
 	return ret;
 }
 
-void runtime_release(struct runtime_claim *claim)
+static void remove_socket(const struct runtime_claim *claim)
 {
 	char folder[RUNTIME_PATH_BYTES];
 	struct stat st;
 	int lock;
 
-	if (claim->fd < 0)
-		return;
 	memcpy(folder, claim->path, sizeof(folder));
 	*strrchr(folder, '/') = '\0';
 	lock = lock_folder(folder, false, NULL);
 	if (stat(claim->path, &st) == 0 && st.st_dev == claim->device &&
 	    st.st_ino == claim->inode)
 		unlink(claim->path);
-	close(claim->fd);
-	claim->fd = -1;
 	if (lock >= 0)
 		unlock_folder(lock, folder);
+}
+
+__attribute__((noreturn)) static void be_keeper(
+	const struct runtime_claim *claim, int line)
+{
+	char byte;
+
+	/* Nobody is to wait for us as if we were the VM. */
+	dup2(line, STDIN_FILENO);
+	close_range(STDIN_FILENO + 1, ~0U, 0);
+	prctl(PR_SET_NAME, "bellows-keeper");
+	while (read(STDIN_FILENO, &byte, 1) < 0 && errno == EINTR)
+		;
+	remove_socket(claim);
+	_exit(0);
+}
+
+int runtime_keep(struct runtime_claim *claim, struct error *err)
+{
+	int line[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line) < 0)
+		return error_set_errno(err, -errno, "no socket");
+	pid = fork();
+	if (pid == 0)
+		be_keeper(claim, line[1]);
+	close(line[1]);
+	if (pid < 0) {
+		close(line[0]);
+		return error_set_errno(err, -errno,
+				       "no process to keep the socket");
+	}
+	claim->keeper_fd = line[0];
+	return 0;
+}
+
+void runtime_release(struct runtime_claim *claim)
+{
+	char byte;
+
+	if (claim->fd < 0)
+		return;
+	if (claim->keeper_fd < 0) {
+		remove_socket(claim);
+	} else {
+		/* Its end of the line closes when it is done. */
+		shutdown(claim->keeper_fd, SHUT_WR);
+		while (read(claim->keeper_fd, &byte, 1) < 0 && errno == EINTR)
+			;
+		close(claim->keeper_fd);
+	}
+	close(claim->fd);
+	claim->fd = claim->keeper_fd = -1;
 }
 
 int runtime_connect(const char *name, struct error *err)

@@ -19,7 +19,8 @@
 
 /* A name of ours, with the socket that we listen on. */
 struct runtime_claim {
-	int fd; /* listening; -1: none */
+	int fd;	       /* listening; -1: none */
+	int keeper_fd; /* to the socket's keeper; -1: none */
 	char path[RUNTIME_PATH_BYTES];
 	dev_t device; /* of the socket's file, to know it again */
 	ino_t inode;
@@ -29,6 +30,14 @@ struct runtime_claim {
  * of that name runs. */
 int runtime_claim(struct runtime_claim *claim, const char *name,
 		  struct error *err);
+
+/*
+ * Have the socket removed by a process of its own, the keeper: for a process
+ * that will not be able to, or may be killed. It has nothing open but a line
+ * to us; it acts when runtime_release() tells it to, or when we are gone. Call
+ * it from the process's only thread.
+ */
+int runtime_keep(struct runtime_claim *claim, struct error *err);
 
 /* Stop listening, remove the socket, and the folder if it is empty now. May be
  * called twice. */

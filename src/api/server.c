@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
@@ -413,13 +414,35 @@ static void server_finish(struct server *server)
 		event_base_free(server->base);
 }
 
+/* Start the guest, and have nothing left that it could misuse. */
+static int start_confined(struct vm *vm, const struct sandbox_config *sandbox,
+			  struct error *err)
+{
+	int ret;
+
+	/* The first use of these would open files. */
+	json_object_seed(0);
+	tzset();
+	ret = sandbox_confine(sandbox, err);
+	if (!ret)
+		ret = vm_start(vm, err);
+	if (!ret)
+		ret = sandbox_filter(sandbox->mode, err);
+	if (!ret)
+		vm_run(vm);
+	return ret;
+}
+
 static enum api_exit serve_vm(struct vm *vm, int listen_fd,
+			      const struct sandbox_config *sandbox,
 			      const sigset_t *signals, struct error *err)
 {
 	struct server server = {.vm = vm};
-	enum api_exit status = API_EXIT_FAILED;
+	enum api_exit status = API_EXIT_REFUSED;
 
-	if (server_init(&server, listen_fd, err) == 0) {
+	if (server_init(&server, listen_fd, err) == 0 &&
+	    start_confined(vm, sandbox, err) == 0) {
+		status = API_EXIT_FAILED;
 		pthread_sigmask(SIG_UNBLOCK, signals, NULL);
 		event_base_dispatch(server.base);
 		pthread_sigmask(SIG_BLOCK, signals, NULL);
@@ -441,8 +464,23 @@ static enum api_exit serve_vm(struct vm *vm, int listen_fd,
 	return status;
 }
 
-enum api_exit api_run_vm(const struct vm_config *config, struct error *err)
+/* The longest of the files that guest memory stands in. */
+static uint64_t longest_file(const struct vm_config *config)
 {
+	uint64_t longest = config->memory_bytes;
+
+	for (unsigned int i = 0; i < config->nr_elastic; i++) {
+		if (config->elastic[i].max_bytes > longest)
+			longest = config->elastic[i].max_bytes;
+	}
+	return longest;
+}
+
+enum api_exit api_run_vm(const struct vm_config *config,
+			 const struct sandbox_config *sandbox,
+			 struct error *err)
+{
+	struct sandbox_config limited = *sandbox;
 	enum api_exit status = API_EXIT_REFUSED;
 	struct runtime_claim claim;
 	struct vm *vm = NULL;
@@ -458,9 +496,13 @@ enum api_exit api_run_vm(const struct vm_config *config, struct error *err)
 		sigaddset(&signals, end_signals[i]);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-	ret = vm_create(config, &vm, err);
+	if (longest_file(config) > limited.max_file_bytes)
+		limited.max_file_bytes = longest_file(config);
+	ret = sandbox->mode == SANDBOX_OFF ? 0 : runtime_keep(&claim, err);
 	if (!ret)
-		status = serve_vm(vm, claim.fd, &signals, err);
+		ret = vm_create(config, &vm, err);
+	if (!ret)
+		status = serve_vm(vm, claim.fd, &limited, &signals, err);
 	/* The name is free once the VM is gone, not before. */
 	vm_destroy(vm);
 	runtime_release(&claim);

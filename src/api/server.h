@@ -5,6 +5,7 @@
 #ifndef API_SERVER_H
 #define API_SERVER_H
 
+#include "host/sandbox.h"
 #include "vmm/vmm.h"
 
 /* How a VM's process ends: its exit status. */
@@ -18,8 +19,11 @@ enum api_exit {
 /*
  * Take the config's name, make the VM, and serve its API until it ends or
  * SIGTERM, SIGINT or SIGHUP ends it. What went wrong is in err unless the
- * result is API_EXIT_OK. Call it once, from the process's only thread.
+ * result is API_EXIT_OK. Call it once, from the process's only thread. The
+ * process is confined as sandbox says before the guest runs.
  */
-enum api_exit api_run_vm(const struct vm_config *config, struct error *err);
+enum api_exit api_run_vm(const struct vm_config *config,
+			 const struct sandbox_config *sandbox,
+			 struct error *err);
 
 #endif

@@ -11,6 +11,8 @@
 #include "pairs.h"
 
 #define DEFAULT_MEMORY	(512ULL << 20)
+/* As long as a console's file may get, or guest memory is. */
+#define MAX_FILE	(1ULL << 30)
 /* A stock kernel talks on the serial port only if it is told to. */
 #define DEFAULT_CMDLINE "console=ttyS0"
 
@@ -27,6 +29,7 @@ static int copy_word(const char *what, const char *value, char *to, size_t size,
 
 struct run_args {
 	struct vm_config config;
+	struct sandbox_config sandbox;
 	bool memory_given;
 };
 
@@ -105,6 +108,37 @@ static int take_console(void *args, const char *value, struct error *err)
 static int take_prealloc(void *args, const char *value, struct error *err)
 {
 	((struct run_args *)args)->config.prealloc = true;
+	return 0;
+}
+
+static int take_sandbox(void *args, const char *value, struct error *err)
+{
+	static const char *const modes[] = {
+		[SANDBOX_OFF] = "off",
+		[SANDBOX_ON] = "on",
+		[SANDBOX_LOG] = "log",
+	};
+	struct run_args *run = args;
+
+	for (unsigned int i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (!strcmp(value, modes[i])) {
+			run->sandbox.mode = (enum sandbox_mode)i;
+			return 0;
+		}
+	}
+	return error_set(err, -EINVAL, "--sandbox: '%s' is not on, off or log",
+			 value);
+}
+
+static int take_user(void *args, const char *value, struct error *err)
+{
+	return sandbox_parse_user(value, &((struct run_args *)args)->sandbox,
+				  err);
+}
+
+static int take_chroot(void *args, const char *value, struct error *err)
+{
+	((struct run_args *)args)->sandbox.root = value;
 	return 0;
 }
 
@@ -294,6 +328,12 @@ static const struct cli_option options[] = {
 	 take_boot},
 	{"guard", "POLICY",
 	 "when the guest uses memory it has not got (report)", take_guard},
+	{"sandbox", "HOW", "on, off, or log what on would not allow (on)",
+	 take_sandbox},
+	{"user", "USER[:GROUP]", "become this user before the guest starts",
+	 take_user},
+	{"chroot", "FOLDER",
+	 "have this empty folder as root, not one of its own", take_chroot},
 	{"no-reboot", NULL, "end where the guest would be reset",
 	 take_no_reboot},
 	{"prealloc", NULL, "commit elastic memory when it is plugged",
@@ -317,6 +357,10 @@ static int run(const struct cli_verb *verb, int argc, char **argv)
 	}
 	config->cmdline = DEFAULT_CMDLINE;
 	config->nr_cpus = 1;
+	args->sandbox = (struct sandbox_config){
+		.mode = SANDBOX_ON,
+		.max_file_bytes = MAX_FILE,
+	};
 	config->memory_bytes = DEFAULT_MEMORY;
 	status = cli_parse(verb, argc, argv, args, &arguments);
 	if (status >= 0)
@@ -337,7 +381,14 @@ static int run(const struct cli_verb *verb, int argc, char **argv)
 		for (unsigned int i = 0; i < config->nr_nodes; i++)
 			config->memory_bytes += config->nodes[i].memory_bytes;
 	}
-	status = (int)api_run_vm(config, &err);
+	if (args->sandbox.mode == SANDBOX_OFF &&
+	    (args->sandbox.change_user || args->sandbox.root)) {
+		fprintf(stderr, "bellows: --user and --chroot need --sandbox "
+				"on\n");
+		status = CLI_REFUSED;
+		goto out;
+	}
+	status = (int)api_run_vm(config, &args->sandbox, &err);
 	if (status)
 		fprintf(stderr, "bellows: %s\n", err.text);
 out:

@@ -18,72 +18,78 @@
 #define PATH_BYTES  4096
 #define UNLIMITED   UINT64_MAX
 
-/* The number after key in a file of `KEY NUMBER` lines; key "" is a file of
+/* The number after key in a text of `KEY NUMBER` lines; key "" is a text of
  * one number. */
-static bool read_number(const char *path, const char *key, uint64_t *value)
+static bool find_number(const char *text, const char *key, uint64_t *value)
 {
-	FILE *file = fopen(path, "re");
-	char line[256];
 	size_t len = strlen(key);
-	bool found = false;
 
-	if (!file)
-		return false;
-	while (!found && fgets(line, sizeof(line), file)) {
+	for (; text; text = strchr(text, '\n')) {
 		char *end;
 
-		if (strncmp(line, key, len) != 0)
+		text += *text == '\n';
+		if (strncmp(text, key, len) != 0)
 			continue;
-		*value = strtoull(line + len, &end, 10);
-		found = end != line + len;
+		*value = strtoull(text + len, &end, 10);
+		if (end != text + len)
+			return true;
 	}
-	fclose(file);
+	return false;
+}
+
+static bool read_number(struct kept_files *kept, const char *path,
+			const char *key, uint64_t *value)
+{
+	char *text = kept_files_read(kept, path);
+	bool found = find_number(text, key, value);
+
+	free(text);
 	return found;
 }
 
-static bool group_number(const char *group, const char *file, const char *key,
-			 uint64_t *value)
+static bool group_number(struct kept_files *kept, const char *group,
+			 const char *file, const char *key, uint64_t *value)
 {
 	char path[PATH_BYTES + 64];
 
 	snprintf(path, sizeof(path), CGROUP_ROOT "%s/%s", group, file);
-	return read_number(path, key, value);
+	return read_number(kept, path, key, value);
 }
 
 /* Room in one group; a limit of "max" is no number, and none. */
-static uint64_t group_room(const char *group)
+static uint64_t group_room(struct kept_files *kept, const char *group)
 {
 	uint64_t max, current, cache = 0;
 
-	if (!group_number(group, "memory.max", "", &max) ||
-	    !group_number(group, "memory.current", "", &current))
+	if (!group_number(kept, group, "memory.max", "", &max) ||
+	    !group_number(kept, group, "memory.current", "", &current))
 		return UNLIMITED;
-	group_number(group, "memory.stat", "inactive_file ", &cache);
+	group_number(kept, group, "memory.stat", "inactive_file ", &cache);
 	if (current > max + cache)
 		return 0;
 	return max + cache - current;
 }
 
-static uint64_t groups_room(void)
+static uint64_t groups_room(struct kept_files *kept)
 {
-	FILE *file = fopen("/proc/self/cgroup", "re");
-	char line[PATH_BYTES], *group = NULL;
+	char *text = kept_files_read(kept, "/proc/self/cgroup");
 	uint64_t room = UNLIMITED;
+	char *group = text;
 
-	if (!file)
-		return UNLIMITED;
-	while (!group && fgets(line, sizeof(line), file)) {
-		if (strncmp(line, "0::", 3) == 0)
-			group = line + 3;
+	while (group && strncmp(group, "0::", 3) != 0) {
+		group = strchr(group, '\n');
+		group += group != NULL;
 	}
-	fclose(file);
-	if (!group)
+	if (!group) {
+		free(text);
 		return UNLIMITED;
+	}
+	group += 3;
 	group[strcspn(group, "\n")] = '\0';
 	/* The topmost has a limit where it is a container's. */
 	for (int depth = 0; depth < MAX_DEPTH; depth++) {
 		char *slash = strrchr(group, '/');
-		uint64_t here = group_room(group);
+		uint64_t here = group_room(kept, group);
 
 		if (here < room)
 			room = here;
@@ -91,11 +97,12 @@ static uint64_t groups_room(void)
 			break;
 		*slash = '\0';
 	}
+	free(text);
 	return room;
 }
 
 /* Free memory of the nodes, and their page cache that can go. */
-static uint64_t nodes_room(uint64_t nodes)
+static uint64_t nodes_room(struct kept_files *kept, uint64_t nodes)
 {
 	uint64_t room = 0;
 
@@ -108,21 +115,21 @@ static uint64_t nodes_room(uint64_t nodes)
 		snprintf(path, sizeof(path),
 			 "/sys/devices/system/node/node%u/meminfo", node);
 		snprintf(key, sizeof(key), "Node %u MemFree:", node);
-		read_number(path, key, &free_kib);
+		read_number(kept, path, key, &free_kib);
 		snprintf(key, sizeof(key), "Node %u Inactive(file):", node);
-		read_number(path, key, &cache_kib);
+		read_number(kept, path, key, &cache_kib);
 		room += (free_kib + cache_kib) * 1024;
 	}
 	return room;
 }
 
-uint64_t host_available(uint64_t nodes)
+uint64_t host_available(struct kept_files *kept, uint64_t nodes)
 {
-	uint64_t kib, room = groups_room();
+	uint64_t kib, room = groups_room(kept);
 
-	if (nodes && nodes_room(nodes) < room)
-		room = nodes_room(nodes);
-	if (read_number("/proc/meminfo", "MemAvailable:", &kib) &&
+	if (nodes && nodes_room(kept, nodes) < room)
+		room = nodes_room(kept, nodes);
+	if (read_number(kept, "/proc/meminfo", "MemAvailable:", &kib) &&
 	    kib * 1024 < room)
 		room = kib * 1024;
 	if (room == UNLIMITED)

@@ -93,9 +93,8 @@ static int populate_file(struct hostmem *mem, uint64_t offset, uint64_t size)
 	int ret;
 
 	/* It would rather kill a process than say no. */
-	if (host_available(mem->placement.policy == HOSTMEM_POLICY_BIND
-				   ? mem->placement.host_nodes
-				   : 0) < size)
+	if (host_available(mem->kept, placement_bound_nodes(&mem->placement)) <
+	    size)
 		return -ENOMEM;
 	do {
 		ret = fallocate(mem->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset,

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "kept_files.h"
 
 #define HOSTMEM_MAX_NODES 64
 
@@ -54,6 +55,7 @@ struct hostmem {
 	uint8_t *base;	/* where it is mapped */
 	uint64_t align; /* alignment of base */
 	struct hostmem_placement placement;
+	struct kept_files *kept; /* set it to read /proc later; or NULL */
 };
 
 /* Bytes of the smallest page that a placement may give: 4096 unless it says
@@ -119,5 +121,10 @@ int hostmem_next_held(const struct hostmem *mem, uint64_t *offset,
  */
 int hostmem_residence(const struct hostmem *mem,
 		      uint64_t bytes[HOSTMEM_MAX_NODES]);
+
+/* Read once what hostmem_populate() and hostmem_residence() read of the host
+ * for a backend with this placement, so that the files are open. */
+void hostmem_keep_files(struct kept_files *kept,
+			const struct hostmem_placement *placement);
 
 #endif

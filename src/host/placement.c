@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "available.h"
 #include "backing_file.h"
 #include "hostmem.h"
 #include "placement.h"
@@ -21,6 +22,7 @@
 #define HUGETLB_FOLDER	  "/sys/kernel/mm/hugepages"
 #define KIB		  1024ULL
 #define LINE_BYTES	  4096
+#define NUMA_MAPS	  "/proc/self/numa_maps"
 
 static const uint64_t page_bytes[] = {
 	[HOSTMEM_PAGES_ANY] = 4096,	      [HOSTMEM_PAGES_4K] = 4096,
@@ -117,6 +119,12 @@ int hostmem_placement_check(const struct hostmem_placement *placement,
 	return ret ? ret : check_pages(placement, err);
 }
 
+uint64_t placement_bound_nodes(const struct hostmem_placement *placement)
+{
+	return placement->policy == HOSTMEM_POLICY_BIND ? placement->host_nodes
+							: 0;
+}
+
 int placement_apply(const struct hostmem *mem)
 {
 	static const int modes[] = {
@@ -162,21 +170,26 @@ static void add_line(char *line, uint64_t bytes[HOSTMEM_MAX_NODES])
 int hostmem_residence(const struct hostmem *mem,
 		      uint64_t bytes[HOSTMEM_MAX_NODES])
 {
-	FILE *file = fopen("/proc/self/numa_maps", "re");
-	char *line = NULL;
-	size_t room = 0;
+	char *text = kept_files_read(mem->kept, NUMA_MAPS);
+	char *line, *rest = text;
 
-	if (!file)
-		return -errno;
+	if (!text)
+		return -EIO;
 	memset(bytes, 0, HOSTMEM_MAX_NODES * sizeof(bytes[0]));
-	while (getline(&line, &room, file) > 0) {
+	while ((line = strsep(&rest, "\n"))) {
 		uintptr_t at = strtoull(line, NULL, 16);
 		uintptr_t base = (uintptr_t)mem->base;
 
 		if (at >= base && at < base + mem->size)
 			add_line(line, bytes);
 	}
-	free(line);
-	fclose(file);
+	free(text);
 	return 0;
+}
+
+void hostmem_keep_files(struct kept_files *kept,
+			const struct hostmem_placement *placement)
+{
+	host_available(kept, placement_bound_nodes(placement));
+	free(kept_files_read(kept, NUMA_MAPS));
 }

@@ -8,4 +8,7 @@
 /* Set the memory policy of the mapping. 0 or a negative errno value. */
 int placement_apply(const struct hostmem *mem);
 
+/* The nodes that all of it must come from; 0: any. */
+uint64_t placement_bound_nodes(const struct hostmem_placement *placement);
+
 #endif

@@ -37,6 +37,7 @@ struct console {
 	bool escaped; /* the last byte typed was Ctrl-A */
 	int wake_fd;
 	pthread_t thread;
+	bool started;
 
 	pthread_mutex_t lock; /* guards the ring; taken inside serial's lock */
 	uint8_t ring[RING_SIZE];
@@ -301,19 +302,9 @@ int console_create(struct console **out, enum vm_console kind, const char *path,
 	ret = open_ends(console, kind, path, err);
 	if (ret)
 		goto fail_wake;
-	ret = thread_start(&console->thread, "console", console_thread,
-			   console);
-	if (ret) {
-		error_set_errno(err, ret, "no thread for the console");
-		goto fail_ends;
-	}
 	*out = console;
 	return 0;
 
-fail_ends:
-	terminal_restore(&console->term);
-	if (console->owns_out)
-		close(console->out_fd);
 fail_wake:
 	close(console->wake_fd);
 fail:
@@ -321,6 +312,15 @@ fail:
 	pthread_mutex_destroy(&console->lock);
 	free(console);
 	return ret;
+}
+
+int console_start(struct console *console, struct error *err)
+{
+	int ret = thread_start(&console->thread, "console", console_thread,
+			       console);
+
+	console->started = ret == 0;
+	return ret ? error_set_errno(err, ret, "no thread for the console") : 0;
 }
 
 void console_destroy(struct console *console)
@@ -331,7 +331,8 @@ void console_destroy(struct console *console)
 	console->stop = true;
 	pthread_mutex_unlock(&console->lock);
 	wake(console);
-	pthread_join(console->thread, NULL);
+	if (console->started)
+		pthread_join(console->thread, NULL);
 	terminal_restore(&console->term);
 	if (console->owns_out && console->out_fd >= 0)
 		close(console->out_fd);

@@ -24,10 +24,13 @@ struct console_ops {
 	void (*escape)(void *opaque);
 };
 
-/* Makes the console and its UART, starts its thread. */
+/* Makes the console and its UART, which takes bytes in from then on. */
 int console_create(struct console **console, enum vm_console kind,
 		   const char *path, const struct console_ops *ops,
 		   void *opaque, struct error *err);
+
+/* Start its thread: input and output. */
+int console_start(struct console *console, struct error *err);
 
 /* Write out what is left (for at most half a second), end the thread, restore
  * the terminal. NULL is allowed. */

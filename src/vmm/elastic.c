@@ -393,6 +393,12 @@ int elastic_create(struct elastic **out, const struct vm_elastic_config *config,
 	return 0;
 }
 
+void elastic_keep_files(struct elastic *e, struct kept_files *kept)
+{
+	e->mem.kept = kept;
+	hostmem_keep_files(kept, &e->placement);
+}
+
 int elastic_start(struct elastic *e, struct error *err)
 {
 	char name[16];

@@ -16,6 +16,7 @@
 #include "vmm/vmm.h"
 
 struct elastic;
+struct kept_files;
 struct guard;
 
 /* Where the device lives. */
@@ -32,6 +33,9 @@ struct elastic_place {
 int elastic_create(struct elastic **elastic,
 		   const struct vm_elastic_config *config,
 		   const struct elastic_place *place, struct error *err);
+
+/* Open what of the host's files will be read later, and keep it in kept. */
+void elastic_keep_files(struct elastic *elastic, struct kept_files *kept);
 
 /* Start serving the queue. */
 int elastic_start(struct elastic *elastic, struct error *err);

@@ -37,9 +37,8 @@ struct serial {
 	uint8_t rx[SERIAL_FIFO_SIZE]; /* ring of received bytes */
 	unsigned int rx_head, rx_len;
 	bool overrun;
-	uint8_t tx[SERIAL_FIFO_SIZE]; /* what waits for
-					 serial_output_ready(), oldest first */
-	unsigned int tx_len;
+	bool tx_stuck; /* tx_byte waits for serial_output_ready() */
+	uint8_t tx_byte;
 	bool thre_pending; /* "transmitter empty" not yet seen in IIR */
 	bool line;	   /* interrupt line as last set */
 };

@@ -216,6 +216,7 @@ static void set_ended(struct vm *vm)
 /* What the lifecycle thread is to do next. */
 enum task {
 	TASK_END,
+	TASK_RUN,
 	TASK_RESET,
 	TASK_PAUSE,
 	TASK_RESUME
@@ -226,11 +227,15 @@ static enum task next_task(struct vm *vm)
 	enum task task;
 
 	pthread_mutex_lock(&vm->lock);
-	while (!vm->want_reset && vm->want_end == VM_END_NONE &&
-	       !vm->want_hold && vm->want_paused == vm->paused)
+	while (!vm->want_run && !vm->want_reset &&
+	       vm->want_end == VM_END_NONE && !vm->want_hold &&
+	       vm->want_paused == vm->paused)
 		pthread_cond_wait(&vm->wish, &vm->lock);
 	if (vm->want_end != VM_END_NONE) {
 		task = TASK_END;
+	} else if (vm->want_run) {
+		task = TASK_RUN;
+		vm->want_run = false;
 	} else if (vm->want_reset) {
 		task = TASK_RESET;
 		vm->want_reset = false;
@@ -286,6 +291,9 @@ static void *lifecycle_thread(void *arg)
 			vcpus_hold(&vm->vcpus);
 			set_ended(vm);
 			return NULL;
+		case TASK_RUN:
+			vcpus_run(&vm->vcpus);
+			break;
 		case TASK_RESET:
 			do_reset(vm);
 			break;
@@ -457,10 +465,24 @@ static int make_platform(struct vm *vm, const struct vm_config *config,
 	return machine_create(&vm->machine, &machine, err);
 }
 
-static int start_threads(struct vm *vm, struct error *err)
+/* What will be read of the host later is opened now. */
+static void keep_files(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->boot.nr; i++) {
+		vm->boot.mem[i].kept = &vm->kept;
+		hostmem_keep_files(&vm->kept, &vm->boot.mem[i].placement);
+	}
+	for (unsigned int i = 0; i < vm->nr_elastic; i++)
+		elastic_keep_files(vm->elastic[i], &vm->kept);
+}
+
+int vm_start(struct vm *vm, struct error *err)
 {
 	int ret;
 
+	ret = console_start(vm->console, err);
+	if (ret)
+		return ret;
 	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
 		ret = elastic_start(vm->elastic[i], err);
 		if (ret)
@@ -485,12 +507,19 @@ static int start_threads(struct vm *vm, struct error *err)
 	ret = load_guest(vm, err);
 	if (ret)
 		return ret;
-	vcpus_run(&vm->vcpus);
 	ret = thread_start(&vm->lifecycle, "lifecycle", lifecycle_thread, vm);
 	if (ret)
 		return error_set_errno(err, ret, "no thread for the VM");
 	vm->lifecycle_started = true;
 	return 0;
+}
+
+void vm_run(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->want_run = true;
+	pthread_cond_signal(&vm->wish);
+	pthread_mutex_unlock(&vm->lock);
 }
 
 static struct vm *vm_alloc(const struct vm_config *config)
@@ -507,6 +536,7 @@ static struct vm *vm_alloc(const struct vm_config *config)
 	vm->source.kernel_fd = vm->source.initrd_fd = -1;
 	vm->kvm.sys_fd = vm->kvm.vm_fd = -1;
 	vm->end_fd = -1;
+	kept_files_init(&vm->kept);
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->wish, NULL);
 	return vm;
@@ -556,7 +586,7 @@ int vm_create(const struct vm_config *config, struct vm **out,
 	if (!ret)
 		ret = make_elastic(vm, config, err);
 	if (!ret)
-		ret = start_threads(vm, err);
+		keep_files(vm);
 	if (ret)
 		goto fail;
 	*out = vm;
@@ -591,6 +621,7 @@ void vm_destroy(struct vm *vm)
 		close(vm->source.kernel_fd);
 	if (vm->source.initrd_fd >= 0)
 		close(vm->source.initrd_fd);
+	kept_files_finish(&vm->kept);
 	free(vm->kernel_path);
 	free(vm->initrd_path);
 	free(vm->cmdline);

@@ -10,6 +10,7 @@
 #include "elastic.h"
 #include "guard.h"
 #include "guest_memory.h"
+#include "host/kept_files.h"
 #include "kvm.h"
 #include "machine.h"
 #include "pci.h"
@@ -24,6 +25,7 @@ struct vm {
 	bool no_reboot;
 
 	/* Parts, in the order in which they are made. */
+	struct kept_files kept;
 	struct boot_source source;
 	char *kernel_path, *initrd_path, *cmdline;
 	struct kvm kvm;
@@ -47,6 +49,7 @@ struct vm {
 
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t wish;
+	bool want_run; /* for the first time */
 	bool want_reset;
 	bool want_paused, paused;
 	bool want_hold;	   /* pause first, whatever want_paused says by then */

@@ -215,9 +215,17 @@ uint64_t vm_elastic_block(const struct vm_elastic_config *device);
  * err names the value and what would be right. */
 int vm_config_check(const struct vm_config *config, struct error *err);
 
-/* Make a VM and start its processors. config is copied. */
+/* Make a VM: all that it needs is open, and none of its threads runs. config
+ * is copied. */
 int vm_create(const struct vm_config *config, struct vm **vm,
 	      struct error *err);
+
+/* Load its kernel and start its threads, but hold its processors. Opens
+ * nothing. */
+int vm_start(struct vm *vm, struct error *err);
+
+/* Let its processors run; after this no thread is made any more. */
+void vm_run(struct vm *vm);
 
 /* End the VM if it still runs, restore the terminal, free everything. NULL is
  * allowed. Bounded: a few seconds at the most. */

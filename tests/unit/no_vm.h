@@ -52,6 +52,15 @@ int vm_create(const struct vm_config *config, struct vm **vm, struct error *err)
 	return 0;
 }
 
+int vm_start(struct vm *vm, struct error *err)
+{
+	return 0;
+}
+
+void vm_run(struct vm *vm)
+{
+}
+
 void vm_destroy(struct vm *vm)
 {
 	if (vm)

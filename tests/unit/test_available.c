@@ -135,7 +135,7 @@ static void need_namespace(void)
 
 static void expect_mib(uint64_t nodes, uint64_t mib)
 {
-	assert_int_equal(host_available(nodes) / MIB, mib);
+	assert_int_equal(host_available(NULL, nodes) / MIB, mib);
 }
 
 static void of_the_machine(void **state)
@@ -143,9 +143,9 @@ static void of_the_machine(void **state)
 	need_namespace();
 	expect_mib(0, 1000 - 64);
 	set_available(64);
-	assert_int_equal(host_available(0), 0);
+	assert_int_equal(host_available(NULL, 0), 0);
 	set_available(3);
-	assert_int_equal(host_available(0), 0);
+	assert_int_equal(host_available(NULL, 0), 0);
 }
 
 static void of_our_group(void **state)
@@ -158,7 +158,7 @@ static void of_our_group(void **state)
 	    "anon 1\ninactive_file 104857600\nactive_file 999999999\n");
 	expect_mib(0, 500 - 64);
 	set_group("/a/b", 500, 700);
-	assert_int_equal(host_available(0), 0);
+	assert_int_equal(host_available(NULL, 0), 0);
 	set_group("/a/b", 5000, 0);
 	expect_mib(0, 1000 - 64);
 }
@@ -187,7 +187,7 @@ static void without_groups(void **state)
 	put("/proc/self/cgroup", "0::/no/such\n");
 	expect_mib(0, 1000 - 64);
 	put("/proc/meminfo", "MemTotal: 1 kB\n");
-	assert_true(host_available(0) == UINT64_MAX);
+	assert_true(host_available(NULL, 0) == UINT64_MAX);
 }
 
 static void of_nodes(void **state)
@@ -206,7 +206,7 @@ static void of_nodes(void **state)
 	set_available(500);
 	expect_mib(1 << 0 | 1 << 5, 500 - 64);
 	/* A node that is not there has nothing. */
-	assert_int_equal(host_available(1ULL << 63), 0);
+	assert_int_equal(host_available(NULL, 1ULL << 63), 0);
 }
 
 int main(void)

@@ -75,7 +75,7 @@ static void populated(void **state)
 /* More than the host has: refused, and nothing is committed or lost. */
 static void too_much(void **state)
 {
-	uint64_t available = host_available(0);
+	uint64_t available = host_available(NULL, 0);
 	struct hostmem mem;
 
 	if (available == UINT64_MAX)

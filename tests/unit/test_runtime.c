@@ -2,6 +2,7 @@
 /* Names of VMs: taken, in use, stale, given up. */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -51,6 +53,44 @@ static void taken_and_given_up(void **state)
 	runtime_release(&claim);
 	assert_int_equal(stat(claim.path, &st), -1);
 	assert_int_equal(runtime_connect("one", &err), -ENOENT);
+}
+
+/* Make a claim that has its keeper, then end without a word. */
+static void claim_and_die(void)
+{
+	struct runtime_claim claim;
+	struct error err = {0};
+
+	if (runtime_claim(&claim, "kept", &err) || runtime_keep(&claim, &err) ||
+	    access(claim.path, F_OK) < 0)
+		_exit(1);
+	raise(SIGKILL);
+}
+
+static void kept_by_another_process(void **state)
+{
+	struct runtime_claim claim;
+	struct error err = {0};
+	char path[128];
+	int status;
+	pid_t pid;
+
+	assert_int_equal(runtime_claim(&claim, "kept", &err), 0);
+	assert_int_equal(runtime_keep(&claim, &err), 0);
+	assert_int_equal(access(claim.path, F_OK), 0);
+	runtime_release(&claim);
+	assert_int_equal(access(claim.path, F_OK), -1);
+	/* The same if we are killed. */
+	snprintf(path, sizeof(path), "%s/kept.sock", folder);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		claim_and_die();
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	for (int i = 0; i < 10000 && access(path, F_OK) == 0; i++)
+		usleep(1000);
+	assert_int_equal(access(path, F_OK), -1);
 }
 
 static void stale_one_replaced(void **state)
@@ -213,6 +253,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(taken_and_given_up),
+		cmocka_unit_test(kept_by_another_process),
 		cmocka_unit_test(stale_one_replaced),
 		cmocka_unit_test(only_our_own_removed),
 		cmocka_unit_test(open_folder_refused),

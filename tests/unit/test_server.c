@@ -43,6 +43,8 @@ static int remove_folder(void **state)
 	return rmdir(folder); /* fails if anything was left in it */
 }
 
+static const struct sandbox_config no_sandbox = {0};
+
 static struct vm_config config_of(const char *how)
 {
 	return (struct vm_config){.name = "none", .nr_cpus = 1, .cmdline = how};
@@ -57,7 +59,7 @@ static pid_t start(const char *how)
 
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		int status = (int)api_run_vm(&config, &err);
+		int status = (int)api_run_vm(&config, &no_sandbox, &err);
 
 		/* The exit statuses of ours are 0 to 2. */
 		if (status == API_EXIT_FAILED &&
@@ -200,15 +202,18 @@ static void not_made(void **state)
 	struct error err = {0};
 	pid_t pid;
 
-	assert_int_equal(api_run_vm(&config, &err), API_EXIT_REFUSED);
+	assert_int_equal(api_run_vm(&config, &no_sandbox, &err),
+			 API_EXIT_REFUSED);
 	assert_string_equal(err.text, "no VM today");
 	config.nr_cpus = 0;
-	assert_int_equal(api_run_vm(&config, &err), API_EXIT_REFUSED);
+	assert_int_equal(api_run_vm(&config, &no_sandbox, &err),
+			 API_EXIT_REFUSED);
 	assert_string_equal(err.text, "0 CPUs");
 	/* The name is taken: the one that has it goes on. */
 	pid = start("");
 	config = config_of("");
-	assert_int_equal(api_run_vm(&config, &err), API_EXIT_REFUSED);
+	assert_int_equal(api_run_vm(&config, &no_sandbox, &err),
+			 API_EXIT_REFUSED);
 	assert_non_null(strstr(err.text, "'none' runs already"));
 	assert_int_equal(force_stop(&err), 0);
 	assert_int_equal(end_of(pid), API_EXIT_OK);
