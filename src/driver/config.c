@@ -304,7 +304,10 @@ uint64_t drv_nr_usable_subs(const struct vmem_driver *drv)
 
 uint64_t drv_target(const struct vmem_driver *drv)
 {
+	uint64_t usable = drv_nr_usable_subs(drv);
+	uint64_t requested = drv->device.requested_size / drv->geo.sub_size;
+
 	if (drv->draining)
 		return 0;
-	return drv->device.requested_size / drv->geo.sub_size;
+	return requested < usable ? requested : usable;
 }

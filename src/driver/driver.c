@@ -336,15 +336,13 @@ bool vmem_driver_unit_present(const struct vmem_driver *drv, uint64_t addr)
 
 static bool is_settled(const struct vmem_driver *drv)
 {
-	uint64_t usable = drv_nr_usable_subs(drv), target = drv_target(drv);
+	uint64_t target = drv_target(drv);
 
 	if (drv->phase == VMEM_DRIVER_LOOKED)
 		return true;
 	if (drv->phase != VMEM_DRIVER_ACTIVE || drv->config_dirty ||
 	    drv->need_sync || drv->nr_in_flight > 0 || drv->shrink.taking)
 		return false;
-	if (target > usable)
-		target = usable;
 	if (drv->totals[VMEM_DRIVER_USED] != target ||
 	    drv->totals[VMEM_DRIVER_UNPLUGGED] != drv->geo.nr_subs - target)
 		return false;

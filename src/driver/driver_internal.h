@@ -188,7 +188,7 @@ bool drv_has_units(const struct vmem_driver *drv);
 bool drv_update_config(struct vmem_driver *drv);
 /* Sub-blocks, from the first on, that lie wholly in the usable region. */
 uint64_t drv_nr_usable_subs(const struct vmem_driver *drv);
-/* The size to reach, in sub-blocks. */
+/* The size to reach, in sub-blocks: no more than the usable region holds. */
 uint64_t drv_target(const struct vmem_driver *drv);
 
 /* ---- request.c --------------------------------------------------------- */

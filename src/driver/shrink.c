@@ -25,21 +25,42 @@ void drv_forgive(struct vmem_driver *drv)
 
 /* ---- To the device ----------------------------------------------------- */
 
+/* The last held run before end; units that hold nothing are skipped. */
+static bool find_held(const struct vmem_driver *drv, uint64_t end, uint64_t max,
+		      struct sub_run *run)
+{
+	struct sub_run range = {.first = 0};
+
+	for (uint64_t u = drv->geo.nr_units; u-- > 0;) {
+		struct sub_run subs = drv_subs_of(drv, u);
+
+		if (subs.first >= end ||
+		    drv->units[u].counts[VMEM_DRIVER_HELD] == 0)
+			continue;
+		range.nr = subs.first + subs.nr;
+		if (range.nr > end)
+			range.nr = end;
+		if (drv_find_last(drv, range, VMEM_DRIVER_HELD, max, run))
+			return true;
+	}
+	return false;
+}
+
 /* Unplug held sub-blocks, the last ones first, but no more than surplus. */
 static void unplug(struct vmem_driver *drv, uint64_t surplus)
 {
 	uint64_t max_run = MAX_REQUEST_BLOCKS / drv->geo.blocks_per_sub;
-	struct sub_run range = {.first = 0, .nr = drv->geo.nr_subs}, run;
-	uint64_t max;
+	uint64_t end = drv->geo.nr_subs, max;
+	struct sub_run run;
 
 	while (surplus > 0 && drv->totals[VMEM_DRIVER_HELD] > 0 &&
 	       drv_may_submit(drv)) {
 		max = surplus < max_run ? surplus : max_run;
-		if (!drv_find_last(drv, range, VMEM_DRIVER_HELD, max, &run) ||
+		if (!find_held(drv, end, max, &run) ||
 		    !drv_submit_run(drv, VMEM_REQ_UNPLUG, run))
 			return;
 		surplus -= run.nr;
-		range.nr = run.first;
+		end = run.first;
 	}
 }
 

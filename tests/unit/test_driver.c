@@ -136,6 +136,40 @@ static void test_stuck_sub_block(void **state)
 	os_finish(&os);
 }
 
+/* An empty unit goes though what is requested cannot be had: the usable region
+ * ends before the first whole unit. */
+static void test_empty_unit_without_room(void **state)
+{
+	static const struct vmem_device_config config = {
+		.addr = BASE + 64 * MIB,
+		.region_size = 512 * MIB,
+		.requested_size = 256 * MIB,
+		.usable_slack = 2 * MIB,
+	};
+	struct os os = {0};
+
+	os_create_device(&os, &config);
+	os_start(&os, &unit_ops);
+	os_settle(&os);
+	assert_int_equal(os_status(&os).state_bytes[VMEM_DRIVER_USED],
+			 194 * MIB);
+	os.result[OS_UNIT_REMOVE] = -VMEM_EBUSY;
+	resize(&os, 0);
+	os_settle(&os);
+	assert_true(vmem_driver_unit_present(os.drv, BASE + UNIT));
+	assert_false(os_status(&os).settled);
+	assert_int_equal(vmem_driver_unplug_all(os.drv), 0);
+	resize(&os, 32 * MIB);
+	os_settle(&os);
+	assert_true(vmem_driver_unit_present(os.drv, BASE + UNIT));
+	os.result[OS_UNIT_REMOVE] = 0;
+	os.now += 10000;
+	os_settle(&os);
+	assert_false(vmem_driver_unit_present(os.drv, BASE + UNIT));
+	os_check_agreed(&os, 0);
+	os_finish(&os);
+}
+
 static void test_refused_add(void **state)
 {
 	struct os os = {0};
@@ -308,6 +342,7 @@ int main(void)
 		cmocka_unit_test(test_partly_plugged_unit),
 		cmocka_unit_test(test_emptiest_units_go_first),
 		cmocka_unit_test(test_stuck_sub_block),
+		cmocka_unit_test(test_empty_unit_without_room),
 		cmocka_unit_test(test_refused_add),
 		cmocka_unit_test(test_units_are_added_side_by_side),
 		cmocka_unit_test(test_taking_goes_on),
