@@ -271,6 +271,34 @@ int fence_close(struct fence *fence, struct fence_region *region,
 	return ret;
 }
 
+/* While it is shut, a touch fails; from then on it is held. */
+static int replace_mapping(struct fence *fence, struct fence_region *region)
+{
+	struct hostmem *mem = region->mem;
+	int ret = hostmem_renew(mem, true);
+
+	if (!ret)
+		ret = register_run(fence, region,
+				   (struct run){0, region->nr_blocks});
+	if (!ret && mprotect(mem->base, mem->size, PROT_READ | PROT_WRITE) < 0)
+		ret = -errno;
+	return ret;
+}
+
+int fence_renew(struct fence *fence, struct fence_region *region)
+{
+	struct run all = {0, region->nr_blocks};
+	int ret;
+
+	pthread_mutex_lock(&fence->lock);
+	ret = replace_mapping(fence, region);
+	set_blocks(fence, region, all, 0);
+	/* Who was held by the mapping before tries again, with this one. */
+	wake_run(fence, region, all);
+	pthread_mutex_unlock(&fence->lock);
+	return ret;
+}
+
 bool fence_is_open(struct fence *fence, const struct fence_region *region,
 		   uint64_t offset, uint64_t size)
 {
@@ -339,8 +367,10 @@ int fence_let_pass(struct fence *fence, struct fence_region *region,
 	    free_run(fence, region, open_run(region, block)))
 		goto out;
 	do {
-		ret = fallocate(region->mem->fd, FALLOC_FL_KEEP_SIZE,
-				(off_t)(offset & ~(piece - 1)), (off_t)piece);
+		ret = fallocate(
+			region->mem->fd, FALLOC_FL_KEEP_SIZE,
+			(off_t)(region->mem->start + (offset & ~(piece - 1))),
+			(off_t)piece);
 	} while (ret < 0 && errno == EINTR);
 	ret = ret < 0 ? -errno : 0;
 out:

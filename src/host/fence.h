@@ -16,7 +16,8 @@
  *
  * Threads: add and destroy from one thread; the rest from any.
  * System calls used after start: ioctl on the userfaultfd (register,
- * unregister, wake), mprotect, fallocate, read and poll of it by its reader.
+ * unregister, wake), mprotect, fallocate, read and poll of it by its reader;
+ * for fence_renew() those of hostmem_renew().
  */
 #ifndef HOST_FENCE_H
 #define HOST_FENCE_H
@@ -73,6 +74,11 @@ void fence_open(struct fence *fence, struct fence_region *region,
  * -ENOMEM: the kernel has no mapping for it; nothing changed. */
 int fence_close(struct fence *fence, struct fence_region *region,
 		uint64_t offset, uint64_t size);
+
+/* Close all blocks and put fresh memory in the place of what they hold
+ * (hostmem_renew()). No vCPU runs, and no device accesses guest memory. After
+ * an error the backend cannot be used. */
+int fence_renew(struct fence *fence, struct fence_region *region);
 
 /* Whether all blocks that [offset, offset + size) touches are open. */
 bool fence_is_open(struct fence *fence, const struct fence_region *region,

@@ -58,12 +58,15 @@ int hostmem_create(struct hostmem *mem, const char *name, uint64_t size,
 	if (mem->fd < 0)
 		return error_set_errno(err, mem->fd,
 				       "no file in memory for '%s'", name);
+	/* With room for hostmem_renew(), where it can be. */
+	if (!hostmem_must_populate(&mem->placement))
+		size *= 2;
 	ret = ftruncate(mem->fd, (off_t)size) < 0 ? -errno : map_aligned(mem);
 	if (ret) {
 		hostmem_destroy(mem);
 		return error_set_errno(err, ret,
 				       "cannot reserve %s of memory for '%s'",
-				       size_format(size).text, name);
+				       size_format(mem->size).text, name);
 	}
 	ret = placement_apply(mem);
 	if (ret) {
@@ -97,8 +100,8 @@ static int populate_file(struct hostmem *mem, uint64_t offset, uint64_t size)
 	    size)
 		return -ENOMEM;
 	do {
-		ret = fallocate(mem->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset,
-				(off_t)size);
+		ret = fallocate(mem->fd, FALLOC_FL_KEEP_SIZE,
+				(off_t)(mem->start + offset), (off_t)size);
 	} while (ret < 0 && errno == EINTR);
 	if (ret < 0)
 		return errno == ENOSPC ? -ENOMEM : -errno;
@@ -138,16 +141,40 @@ int hostmem_populate(struct hostmem *mem, uint64_t offset, uint64_t size)
 		       : populate_file(mem, offset, size);
 }
 
-int hostmem_discard(struct hostmem *mem, uint64_t offset, uint64_t size)
+static int punch(int fd, uint64_t at, uint64_t size)
 {
 	int ret;
 
 	do {
-		ret = fallocate(mem->fd,
-				FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				(off_t)offset, (off_t)size);
+		ret = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				(off_t)at, (off_t)size);
 	} while (ret < 0 && errno == EINTR);
 	return ret < 0 ? -errno : 0;
+}
+
+int hostmem_discard(struct hostmem *mem, uint64_t offset, uint64_t size)
+{
+	return punch(mem->fd, mem->start + offset, size);
+}
+
+int hostmem_renew(struct hostmem *mem, bool shut)
+{
+	uint64_t start = mem->start ? 0 : mem->size;
+
+	if (mmap(mem->base, mem->size,
+		 shut ? PROT_NONE : PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_NORESERVE | MAP_FIXED, mem->fd,
+		 (off_t)start) == MAP_FAILED)
+		return -errno;
+	mem->start = start;
+	madvise(mem->base, mem->size, MADV_DONTDUMP);
+	/* The policy is that of a range of the file. */
+	return placement_apply(mem);
+}
+
+int hostmem_discard_old(struct hostmem *mem)
+{
+	return punch(mem->fd, mem->start ? 0 : mem->size, mem->size);
 }
 
 /* The files of huge page pools do not tell where their data is: ask the
@@ -174,20 +201,25 @@ static int next_held_in_pool(const struct hostmem *mem, uint64_t *offset,
 int hostmem_next_held(const struct hostmem *mem, uint64_t *offset,
 		      uint64_t *size)
 {
+	off_t end = (off_t)(mem->start + mem->size);
 	off_t data, hole;
 
 	if (hostmem_must_populate(&mem->placement))
 		return next_held_in_pool(mem, offset, size);
-	data = lseek(mem->fd, (off_t)*offset, SEEK_DATA);
+	data = lseek(mem->fd, (off_t)(mem->start + *offset), SEEK_DATA);
 	if (data < 0)
 		return errno == ENXIO ? 0 : -errno;
+	if (data >= end)
+		return 0;
 	hole = lseek(mem->fd, data, SEEK_HOLE);
 	if (hole < 0)
 		return -errno;
 	/* The hole may have come in between. */
 	if (hole == data)
 		hole = data + 4096;
-	*offset = (uint64_t)data;
+	if (hole > end)
+		hole = end;
+	*offset = (uint64_t)data - mem->start;
 	*size = (uint64_t)(hole - data);
 	return 1;
 }

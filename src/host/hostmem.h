@@ -52,6 +52,7 @@ struct hostmem_placement {
 struct hostmem {
 	int fd;		/* the file; -1 if there is none */
 	uint64_t size;	/* bytes; multiple of the page size */
+	uint64_t start; /* where in the file it starts: 0, or size */
 	uint8_t *base;	/* where it is mapped */
 	uint64_t align; /* alignment of base */
 	struct hostmem_placement placement;
@@ -100,8 +101,23 @@ int hostmem_populate(struct hostmem *mem, uint64_t offset, uint64_t size);
 int hostmem_discard(struct hostmem *mem, uint64_t offset, uint64_t size);
 
 /*
+ * Put fresh memory, which reads as zero, in the place of all that the backend
+ * holds, at the same address. What it held stays with the host until
+ * hostmem_discard_old(), which must be over before the next renewal. A file
+ * has room for the two, one behind the other, so it takes neither another file
+ * nor a privilege. shut: no access yet; for mprotect() to change. Not for huge
+ * page pools. After an error the range may not be mapped. Uses mmap(),
+ * madvise() and mbind().
+ */
+int hostmem_renew(struct hostmem *mem, bool shut);
+
+/* Give back what was there before the last hostmem_renew(). */
+int hostmem_discard_old(struct hostmem *mem);
+
+/*
  * Bytes of the host that the backend holds now, asked of the kernel, whoever
- * touched them. Costs one system call, whatever the size.
+ * touched them, and with what hostmem_renew() left behind. Costs one system
+ * call, whatever the size.
  */
 int64_t hostmem_resident(const struct hostmem *mem);
 

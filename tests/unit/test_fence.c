@@ -127,6 +127,34 @@ static void assert_free(struct world *w, uint64_t block)
 
 /* ---- Tests ------------------------------------------------------------- */
 
+/* All is closed again, to whoever was held before as well, and what was there
+ * is there no more. */
+static void test_renewed_is_held(void **state)
+{
+	struct world *w = world(state);
+	struct touch before, after;
+
+	fence_open(&w->fence, &w->region, BLOCK, 2 * BLOCK);
+	assert_free(w, 1);
+	touch_start(&before, w, 7 * BLOCK, true);
+	wait_fault(w);
+	assert_int_equal(fence_renew(&w->fence, &w->region), 0);
+	assert_int_equal(w->fence.nr_mappings, 1);
+	assert_int_equal(hostmem_discard_old(&w->mem), 0);
+	assert_held(w, 0);
+	wait_fault(w); /* it tried again */
+	assert_false(fence_is_open(&w->fence, &w->region, BLOCK, BLOCK));
+	touch_start(&after, w, BLOCK, false);
+	assert_int_equal(wait_fault(w).address & ~4095ULL,
+			 (uintptr_t)w->mem.base + BLOCK);
+	assert_held(w, 0);
+	fence_open(&w->fence, &w->region, 0, NR_BLOCKS * BLOCK);
+	touch_join(&before);
+	touch_join(&after);
+	assert_int_equal(w->mem.base[BLOCK], 0);
+	assert_int_equal(w->mem.base[7 * BLOCK], 1);
+}
+
 static void test_closed_is_held(void **state)
 {
 	struct world *w = world(state);
@@ -357,6 +385,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_closed_is_held),
+		TEST(test_renewed_is_held),
 		TEST(test_read_is_told_from_write),
 		TEST(test_open_is_free),
 		TEST(test_close_then_discard_leaves_nothing),

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -181,6 +182,77 @@ static void placements_checked(void **state)
 	assert_non_null(strstr(err.text, "host node 63"));
 }
 
+/* The bytes that next_held() tells of, from the first to the last. */
+static uint64_t sum_held(const struct hostmem *mem, uint64_t *first)
+{
+	uint64_t offset = 0, size = 0, sum = 0;
+
+	while (hostmem_next_held(mem, &offset, &size) == 1) {
+		if (!sum)
+			*first = offset;
+		assert_true(offset + size <= mem->size);
+		sum += size;
+		offset += size;
+	}
+	return sum;
+}
+
+/* Again and again fresh memory at the same place; the old is there until it is
+ * discarded, and shows in no other way. */
+static void renewed(void **state)
+{
+	const struct hostmem_placement small = {.pages = HOSTMEM_PAGES_4K};
+	struct error err = {0};
+	struct hostmem mem;
+	uint64_t first = 0;
+
+	assert_int_equal(hostmem_create(&mem, "test", 16 * MIB, &small, &err),
+			 0);
+	for (uint64_t i = 0; i < 5; i++) {
+		uint8_t *base = mem.base;
+		uint64_t at = i * MIB;
+
+		memset(mem.base, 1, 8 * MIB);
+		assert_int_equal(hostmem_renew(&mem, false), 0);
+		assert_ptr_equal(mem.base, base);
+		assert_int_equal(hostmem_resident(&mem), 8 * MIB);
+		assert_int_equal(sum_held(&mem, &first), 0);
+		assert_int_equal(mem.base[4 * MIB], 0);
+		assert_int_equal(hostmem_discard(&mem, 0, 16 * MIB), 0);
+		assert_int_equal(hostmem_resident(&mem), 8 * MIB);
+		mem.base[at + 5] = 3;
+		assert_int_equal(hostmem_populate(&mem, at, MIB), 0);
+		assert_int_equal(mem.base[at + 5], 3);
+		assert_int_equal(hostmem_discard_old(&mem), 0);
+		assert_int_equal(mem.base[at + 5], 3);
+		assert_int_equal(hostmem_resident(&mem), MIB);
+		assert_int_equal(sum_held(&mem, &first), MIB);
+		assert_int_equal(first, at);
+		assert_int_equal(hostmem_discard(&mem, at, MIB), 0);
+		assert_int_equal(hostmem_resident(&mem), 0);
+	}
+	hostmem_destroy(&mem);
+}
+
+/* What the kernel says of the place where the memory is mapped. */
+static void assert_policy(const struct hostmem *mem, enum hostmem_policy policy)
+{
+	static const char *const words[] = {
+		[HOSTMEM_POLICY_BIND] = " bind",
+		[HOSTMEM_POLICY_PREFERRED] = " prefer",
+		[HOSTMEM_POLICY_INTERLEAVE] = " interleave"};
+	FILE *file = fopen("/proc/self/numa_maps", "re");
+	char line[1024] = "";
+	bool found = false;
+
+	assert_non_null(file);
+	while (!found && fgets(line, sizeof(line), file))
+		found = strtoull(line, NULL, 16) == (uintptr_t)mem->base;
+	fclose(file);
+	assert_true(found);
+	assert_non_null(strstr(line, words[policy]));
+}
+
 /* All on node 0, which every host has, by each policy; and the kernel says so.
  */
 static void placed_on_a_node(void **state)
@@ -212,6 +284,9 @@ static void placed_on_a_node(void **state)
 		assert_int_equal(hostmem_discard(&mem, 0, 16 * MIB), 0);
 		assert_int_equal(hostmem_residence(&mem, bytes), 0);
 		assert_int_equal(bytes[0], 0);
+		assert_policy(&mem, policies[i]);
+		assert_int_equal(hostmem_renew(&mem, false), 0);
+		assert_policy(&mem, policies[i]);
 		hostmem_destroy(&mem);
 	}
 }
@@ -286,6 +361,7 @@ int main(void)
 		cmocka_unit_test(too_much),
 		cmocka_unit_test(undone_on_failure),
 		cmocka_unit_test(sealed),
+		cmocka_unit_test(renewed),
 		cmocka_unit_test(placements_checked),
 		cmocka_unit_test(placed_on_a_node),
 		cmocka_unit_test(large_ones_cost_nothing),
