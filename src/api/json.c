@@ -43,8 +43,8 @@ static void set_number(json_t *object, const char *key, uint64_t value)
 	json_object_set_new(object, key, json_integer((json_int_t)value));
 }
 
-/* UINT64_MAX is never, null. */
-static void set_ago(json_t *object, const char *key, uint64_t value)
+/* UINT64_MAX is null: never, or not yet. */
+static void set_or_null(json_t *object, const char *key, uint64_t value)
 {
 	json_object_set_new(object, key,
 			    value == UINT64_MAX
@@ -77,8 +77,8 @@ static json_t *elastic_json(const struct vm_elastic_status *e)
 	set_number(requests, "answered_busy", e->nr_busy);
 	set_number(requests, "answered_error", e->nr_error);
 	json_object_set_new(object, "requests", requests);
-	set_ago(object, "changed_ms_ago", e->changed_ms_ago);
-	set_ago(object, "request_ms_ago", e->request_ms_ago);
+	set_or_null(object, "changed_ms_ago", e->changed_ms_ago);
+	set_or_null(object, "request_ms_ago", e->request_ms_ago);
 	return object;
 }
 
@@ -90,6 +90,7 @@ static json_t *reset_json(const struct vm_reset_times *times)
 	set_number(object, "elastic_us", times->elastic_us);
 	set_number(object, "clear_us", times->clear_us);
 	set_number(object, "load_us", times->load_us);
+	set_or_null(object, "back_us", times->back_us);
 	return object;
 }
 

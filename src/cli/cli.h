@@ -77,6 +77,9 @@ void cli_sleep(double seconds);
 uint64_t cli_number(const json_t *object, const char *key);
 const char *cli_string(const json_t *object, const char *key);
 
+/* Print how long a reset took, and its parts, as one line. */
+void cli_print_reset(const json_t *times);
+
 /* A size for people: `512M`, `1.5G`. */
 struct cli_size {
 	char text[24];

@@ -113,19 +113,64 @@ const struct cli_verb cli_stop = {
 	.run = run_stop,
 };
 
+/* 0 once it was reset and its memory is back, having said how long that took.
+ * -ETIMEDOUT. */
+static int wait_for_reset(const char *name, uint64_t before, double seconds,
+			  struct error *err)
+{
+	double began = cli_now();
+
+	do {
+		json_t *vm = NULL;
+		const json_t *times;
+		int ret = api_get_vm(name, &vm, err);
+		bool over;
+
+		times = json_object_get(vm, "last_reset");
+		over = !ret && cli_number(vm, "reboots") > before &&
+		       json_is_integer(json_object_get(times, "back_us"));
+		if (over)
+			cli_print_reset(times);
+		json_decref(vm);
+		if (ret || over)
+			return ret;
+		cli_sleep(POLL);
+	} while (cli_now() - began < seconds);
+	return -ETIMEDOUT;
+}
+
 static int run_reboot(const struct cli_verb *verb, int argc, char **argv)
 {
 	const struct api_call call = {.method = "POST",
 				      .path = API_PREFIX "/reboot"};
+	struct control control = {0};
 	struct cli_arguments arguments;
 	struct error err = {0};
-	int ret, status = cli_parse(verb, argc, argv, NULL, &arguments);
+	json_t *vm = NULL;
+	int ret, status = cli_parse(verb, argc, argv, &control, &arguments);
 
 	if (status >= 0)
 		return status;
-	ret = api_call(arguments.at[0], &call, NULL, &err);
+	ret = api_call(arguments.at[0], &call, &vm, &err);
+	if (!ret && control.wait > 0)
+		ret = wait_for_reset(arguments.at[0], cli_number(vm, "reboots"),
+				     control.wait, &err);
+	json_decref(vm);
+	if (ret == -ETIMEDOUT) {
+		fprintf(stderr,
+			"bellows: the reset of VM '%s' is not over after %g "
+			"s\n",
+			arguments.at[0], control.wait);
+		return CLI_LATE;
+	}
 	return ret ? cli_fail(ret, &err) : CLI_OK;
 }
+
+static const struct cli_option reboot_options[] = {
+	{"wait", "SECONDS", "until the host has its memory back (0)",
+	 take_wait},
+	{0},
+};
 
 /* 0 once it is paused, or no longer is. */
 static int wait_for_pause(const char *name, bool paused, struct error *err)
@@ -179,10 +224,12 @@ static const struct cli_option no_options[] = {{0}};
 const struct cli_verb cli_reboot = {
 	.name = "reboot",
 	.summary = "Reset a VM: it boots again, and keeps its requested sizes",
-	.synopsis = "NAME",
+	.synopsis = "NAME [--wait SECONDS]",
 	.notes = "The guest is not asked. All elastic memory goes back to the "
-		 "host; the guest gets\nit again once its driver asks.\n",
-	.options = no_options,
+		 "host; the guest gets\nit again once its driver asks. With "
+		 "--wait it says how long that took.\n"
+		 "Exit status: 0 done, 2 no such VM, 3 not done in time.\n",
+	.options = reboot_options,
 	.min_arguments = 1,
 	.max_arguments = 1,
 	.argument = "a NAME",

@@ -49,23 +49,25 @@ static void print_json(const json_t *json)
 
 /* ---- show -------------------------------------------------------------- */
 
-/* How long the last reset took, and its parts. */
-static void print_reset(const json_t *times)
+void cli_print_reset(const json_t *times)
 {
 	static const char *const keys[] = {"hold_us", "elastic_us", "clear_us",
 					   "load_us"};
 	double ms[4], sum = 0;
 
-	if (!json_is_object(times))
-		return;
 	for (size_t i = 0; i < 4; i++) {
 		ms[i] = (double)cli_number(times, keys[i]) / 1000;
 		sum += ms[i];
 	}
 	printf("last reset: %.1f ms (processors %.1f, elastic memory %.1f, "
 	       "boot "
-	       "memory %.1f, loading %.1f)\n\n",
+	       "memory %.1f, loading %.1f); ",
 	       sum, ms[0], ms[1], ms[2], ms[3]);
+	if (json_is_null(json_object_get(times, "back_us")))
+		printf("its memory is being given back\n");
+	else
+		printf("its memory given back after %.1f ms\n",
+		       (double)cli_number(times, "back_us") / 1000);
 }
 
 /* What the guard caught, if anything. */
@@ -105,7 +107,10 @@ static void print_vm(const json_t *vm)
 	       (unsigned long long)(uptime / 60 % 60),
 	       (unsigned long long)(uptime % 60),
 	       (unsigned long long)cli_number(vm, "reboots"));
-	print_reset(json_object_get(vm, "last_reset"));
+	if (json_is_object(json_object_get(vm, "last_reset"))) {
+		cli_print_reset(json_object_get(vm, "last_reset"));
+		printf("\n");
+	}
 	if (json_array_size(json_object_get(vm, "elastic")))
 		print_guard(json_object_get(vm, "guard"));
 	printf("%-12s %4s %9s %9s %9s %9s %6s  %s\n", "MEMORY", "NODE",

@@ -9,6 +9,12 @@
  * for it: a device reset by the driver, whose end the worker announces to the
  * driver (reset_wanted), and a system reset, which waits on idle.
  *
+ * A system reset puts fresh memory in the place of what the old guest had, so
+ * that the new one can start at once; the worker gives the old to the host
+ * before it serves the new guest's first request, and the next reset waits for
+ * that, so there is never more than one old guest's memory to give back. Huge
+ * page pools are the exception: they may not have the pages twice.
+ *
  * Lock order: elastic, then the PCI bus's or KVM's routes.
  */
 #include <errno.h>
@@ -27,12 +33,17 @@
 
 #define PCI_CLASS_OTHER 0x00ff00
 
-uint64_t elastic_now_ms(void)
+uint64_t elastic_now_us(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+uint64_t elastic_now_ms(void)
+{
+	return elastic_now_us() / 1000;
 }
 
 void elastic_signal(int fd)
@@ -65,6 +76,8 @@ static int elastic_unplug(void *opaque, uint64_t addr, uint64_t size)
 	struct elastic *e = opaque;
 	int ret;
 
+	if (e->renewing)
+		return 0; /* elastic_reset() does it */
 	pthread_mutex_unlock(&e->lock);
 	/* Before its pages go, so that none comes back. */
 	ret = guard_close(e->guarded, addr, size);
@@ -437,6 +450,29 @@ void elastic_destroy(struct elastic *e)
 	free(e);
 }
 
+/* All of it, whatever was plugged: also what a guest touched elsewhere. */
+static int discard_all(struct elastic *e)
+{
+	int ret = hostmem_discard(&e->mem, 0, e->mem.size);
+
+	e->given_back_us = elastic_now_us();
+	return ret;
+}
+
+/* The same, by the worker. */
+static int take_back(struct elastic *e)
+{
+	int ret = e->give_back_error;
+
+	if (!ret)
+		ret = guard_renew(e->guarded, &e->mem);
+	if (ret)
+		return ret;
+	e->giving_back = true;
+	elastic_signal(e->doorbell_fd);
+	return 0;
+}
+
 int elastic_reset(struct elastic *e, struct error *err)
 {
 	int ret;
@@ -444,21 +480,34 @@ int elastic_reset(struct elastic *e, struct error *err)
 	pthread_mutex_lock(&e->lock);
 	/* First, so that the worker finds it stopped when it comes back. */
 	virtq_stop(&e->queue);
-	while (e->busy)
+	while (e->busy || e->giving_back)
 		pthread_cond_wait(&e->idle, &e->lock);
 	e->reset_wanted = false;
 	/* Before the core's: no notification of ours may reach a guest that
 	 * knows nothing of the device yet. */
 	virtio_pci_system_reset(&e->vp);
+	e->renewing = !hostmem_must_populate(&e->placement) &&
+		      hostmem_resident(&e->mem) > 0;
 	ret = vmem_device_system_reset(e->dev);
+	if (!ret)
+		ret = e->renewing ? take_back(e) : discard_all(e);
+	e->renewing = false;
 	pthread_mutex_unlock(&e->lock);
-	if (!ret) /* what a guest touched outside its plugged blocks */
-		ret = hostmem_discard(&e->mem, 0, e->mem.size);
 	return ret ? error_set_errno(err, ret,
 				     "cannot take back the memory of elastic "
 				     "device '%s'",
 				     e->id)
 		   : 0;
+}
+
+uint64_t elastic_given_back_us(struct elastic *e)
+{
+	uint64_t when;
+
+	pthread_mutex_lock(&e->lock);
+	when = e->giving_back ? UINT64_MAX : e->given_back_us;
+	pthread_mutex_unlock(&e->lock);
+	return when;
 }
 
 /* ---- For the operator -------------------------------------------------- */

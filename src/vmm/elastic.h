@@ -43,8 +43,13 @@ int elastic_start(struct elastic *elastic, struct error *err);
 /* Ends the thread; a request that is being served is finished first. */
 void elastic_destroy(struct elastic *elastic);
 
-/* System reset: all memory is unplugged and given back. */
+/* System reset: all memory is unplugged. The host has it back some time later,
+ * but before the driver gets any; waits for what the reset before it left. */
 int elastic_reset(struct elastic *elastic, struct error *err);
+
+/* When the host had back what the last reset took (CLOCK_MONOTONIC,
+ * microseconds); UINT64_MAX: not yet. */
+uint64_t elastic_given_back_us(struct elastic *elastic);
 
 const char *elastic_id(const struct elastic *elastic);
 

@@ -4,8 +4,8 @@
  *
  * The guest goes on meanwhile. A block is plugged in the books before the guest
  * hears of it, and its pages are gone before it leaves them; only with a
- * request in flight can the two differ. So what looks wrong at first is looked
- * at again while no request is served.
+ * request in flight can the two differ, or while a reset's memory is given
+ * back. So what looks wrong at first is looked at again when neither is so.
  */
 #include <errno.h>
 #include <string.h>
@@ -97,7 +97,8 @@ int elastic_audit(struct elastic *e, struct vm_audit *audit, struct error *err)
 	until.tv_sec += PATIENCE_SECONDS;
 	pthread_mutex_lock(&e->lock);
 	ret = compare(e, audit);
-	while (!ret && e->busy && (audit->nr_excess || audit->unplaced_bytes)) {
+	while (!ret && (e->busy || e->giving_back) &&
+	       (audit->nr_excess || audit->unplaced_bytes)) {
 		ret = -pthread_cond_timedwait(&e->idle, &e->lock, &until);
 		if (!ret)
 			ret = compare(e, audit);

@@ -42,6 +42,9 @@ struct elastic {
 	struct virtq queue;
 	struct virtq_chain chain; /* the worker's; too large for a stack */
 	bool busy;		  /* the worker is in a request */
+	bool renewing;		  /* a reset takes all back at once */
+	bool giving_back;	  /* what it took the worker is to discard */
+	int give_back_error;	  /* 0, or why it could not */
 	bool reset_wanted;	  /* stop the queue when it is done */
 	bool quit;
 	bool doorbell_on;
@@ -49,8 +52,10 @@ struct elastic {
 	uint64_t nr_requests[NR_REQUEST_TYPES];
 	uint64_t nr_responses[NR_RESPONSES];
 	uint64_t changed_ms, request_ms; /* 0: never */
+	uint64_t given_back_us;		 /* when giving_back became false */
 };
 
+uint64_t elastic_now_us(void);
 uint64_t elastic_now_ms(void);
 
 /* Write to an eventfd. */

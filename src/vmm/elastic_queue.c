@@ -152,6 +152,20 @@ static void serve(struct elastic *e)
 	}
 }
 
+/* Before any request of the new guest: its memory may need the room. */
+static void give_back(struct elastic *e)
+{
+	int ret;
+
+	pthread_mutex_unlock(&e->lock);
+	ret = hostmem_discard_old(&e->mem);
+	pthread_mutex_lock(&e->lock);
+	e->give_back_error = ret;
+	e->giving_back = false;
+	e->given_back_us = elastic_now_us();
+	pthread_cond_broadcast(&e->idle);
+}
+
 void *elastic_worker(void *arg)
 {
 	struct elastic *e = arg;
@@ -161,6 +175,8 @@ void *elastic_worker(void *arg)
 	do {
 		(void)!read(e->doorbell_fd, &kicks, sizeof(kicks));
 		pthread_mutex_lock(&e->lock);
+		if (e->giving_back && !e->quit)
+			give_back(e);
 		if (!e->quit)
 			serve(e);
 		quit = e->quit;

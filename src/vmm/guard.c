@@ -231,6 +231,22 @@ int guard_close(struct guard_region *region, uint64_t gpa, uint64_t size)
 	return ret;
 }
 
+int guard_renew(struct guard_region *region, struct hostmem *mem)
+{
+	struct guard *guard;
+	int ret;
+
+	if (!region)
+		return hostmem_renew(mem, false);
+	guard = region->guard;
+	pthread_mutex_lock(&guard->access);
+	pthread_mutex_lock(&guard->lock);
+	ret = fence_renew(&guard->fence, &region->fence);
+	pthread_mutex_unlock(&guard->lock);
+	pthread_mutex_unlock(&guard->access);
+	return ret;
+}
+
 void guard_reset(struct guard *guard)
 {
 	struct trip *trip;

@@ -79,6 +79,9 @@ int guard_add(struct guard *guard, const struct guard_region_config *config,
 int guard_open(struct guard_region *region, uint64_t gpa, uint64_t size);
 /* They are being unplugged: their pages are about to be discarded. */
 int guard_close(struct guard_region *region, uint64_t gpa, uint64_t size);
+/* A system reset unplugs all: hostmem_renew() of the region's backend, which is
+ * mem, with all blocks closed. vCPUs are held. */
+int guard_renew(struct guard_region *region, struct hostmem *mem);
 
 /*
  * A device reads or writes guest memory only between enter and exit: no block

@@ -197,6 +197,7 @@ static int reset_guest(struct vm *vm, struct vm_reset_times *times,
 	if (ret)
 		return error_set_errno(err, ret, "cannot clear boot memory");
 	times->clear_us = lap(&since);
+	times->back_us = times->hold_us + times->elastic_us + times->clear_us;
 	ret = load_guest(vm, err);
 	times->load_us = lap(&since);
 	return ret;
@@ -253,6 +254,7 @@ static enum task next_task(struct vm *vm)
 static void do_reset(struct vm *vm)
 {
 	struct vm_reset_times times = {0};
+	uint64_t began = vm_now_us();
 	struct error err;
 	bool paused;
 
@@ -263,6 +265,7 @@ static void do_reset(struct vm *vm)
 	pthread_mutex_lock(&vm->lock);
 	vm->nr_reboots++;
 	vm->last_reset = times;
+	vm->reset_began_us = began;
 	vm->state = vm->button_pressed ? VM_STOPPING : VM_RUNNING;
 	paused = vm->paused;
 	pthread_mutex_unlock(&vm->lock);

@@ -24,8 +24,40 @@ enum vm_end vm_end_reason(const struct vm *vm, struct error *err)
 	return end;
 }
 
+/* When the last of the elastic devices gave back what a reset took. */
+static uint64_t given_back_us(struct vm *vm)
+{
+	uint64_t last = 0;
+
+	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
+		uint64_t when = elastic_given_back_us(vm->elastic[i]);
+
+		if (when > last)
+			last = when;
+	}
+	return last;
+}
+
+/* The lock is held. given_us was asked for before. */
+static struct vm_reset_times reset_times(const struct vm *vm, uint64_t given_us)
+{
+	struct vm_reset_times times = vm->last_reset;
+
+	/* It may be that of another reset than this. */
+	if (vm->nr_elastic &&
+	    (given_us == UINT64_MAX || given_us < vm->reset_began_us ||
+	     vm->state == VM_REBOOTING))
+		times.back_us = UINT64_MAX;
+	else if (vm->nr_elastic &&
+		 given_us - vm->reset_began_us > times.back_us)
+		times.back_us = given_us - vm->reset_began_us;
+	return times;
+}
+
 void vm_get_status(struct vm *vm, struct vm_status *status)
 {
+	uint64_t given_us = given_back_us(vm);
+
 	memset(status, 0, sizeof(*status));
 	memcpy(status->name, vm->name, sizeof(status->name));
 	status->pid = getpid();
@@ -51,7 +83,7 @@ void vm_get_status(struct vm *vm, struct vm_status *status)
 		status->state = VM_PAUSED;
 	status->paused_by_guard = vm->paused && vm->guard_paused;
 	status->nr_reboots = vm->nr_reboots;
-	status->last_reset = vm->last_reset;
+	status->last_reset = reset_times(vm, given_us);
 	pthread_mutex_unlock(&vm->lock);
 }
 

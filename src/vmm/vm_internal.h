@@ -60,7 +60,8 @@ struct vm {
 	enum vm_end end;
 	struct error end_error;
 	unsigned int nr_reboots;
-	struct vm_reset_times last_reset;
+	struct vm_reset_times last_reset; /* back_us: of boot memory alone */
+	uint64_t reset_began_us;
 };
 
 uint64_t vm_now_us(void);

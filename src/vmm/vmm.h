@@ -138,11 +138,13 @@ struct vm_node_status {
 
 /* How long the parts of the last reset took, in microseconds. */
 struct vm_reset_times {
-	uint64_t hold_us; /* until no processor ran */
-	uint64_t
-		elastic_us; /* elastic devices reset, their memory given back */
-	uint64_t clear_us;  /* boot memory given back, to read as zero */
-	uint64_t load_us;   /* firmware tables and kernel loaded, vCPUs reset */
+	uint64_t hold_us;    /* until no processor ran */
+	uint64_t elastic_us; /* elastic devices reset, their memory taken */
+	uint64_t clear_us;   /* boot memory given back, to read as zero */
+	uint64_t load_us; /* firmware tables and kernel loaded, vCPUs reset */
+	/* From the start until the host had all memory back, which the new
+	 * guest does not wait for; UINT64_MAX: it has not yet. */
+	uint64_t back_us;
 };
 
 enum vm_access {
