@@ -53,6 +53,8 @@ bool arch_try(void (*fn)(void *arg), void *arg, struct arch_fault *fault);
 
 /* Push value on a stack that ends at top; what is popped then. */
 uint64_t arch_push_pop(uint64_t top, uint64_t value);
+/* Cause an exception while the stack ends at top. */
+_Noreturn void arch_fault_on_stack(uint64_t top);
 /* Add to the word at addr, atomically; what it was. */
 uint64_t arch_fetch_add(uint64_t addr, uint64_t value);
 /* Store a byte len times from addr on, by one instruction. */

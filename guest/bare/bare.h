@@ -47,6 +47,7 @@ struct verb {
 	const char *help;
 };
 
-extern const struct verb conformance_verbs[], hostile_verbs[], memory_verbs[];
+extern const struct verb conformance_verbs[], drive_verbs[], hostile_verbs[],
+	memory_verbs[];
 
 #endif

@@ -187,6 +187,22 @@ static void stack_in_it(struct memdev *m, uint64_t victim)
 	saw("popped", touch('s', victim + PAGE));
 }
 
+/* The processor itself writes to the stack; nobody may get out of this. */
+static void fault_on_stack(void *arg)
+{
+	arch_fault_on_stack(*(uint64_t *)arg);
+}
+
+static void exception_stack_in_it(struct memdev *m, uint64_t victim)
+{
+	uint64_t top = victim + PAGE;
+	struct arch_fault fault = {0};
+
+	arch_map(victim, PAGE);
+	arch_try(fault_on_stack, &top, &fault);
+	saw("exception", fault.vector);
+}
+
 static void every_page(struct memdev *m, uint64_t victim)
 {
 	for (uint64_t at = 0; at < m->config.block_size; at += PAGE)
@@ -576,6 +592,7 @@ static const struct attempt attempts[] = {
 	{"every-page", every_page},
 	{"every-block", every_block},
 	{"page-table", page_table_in_it},
+	{"exception-stack", exception_stack_in_it},
 	{"clock", clock_in_it},
 	{"all-read-one-word", all_read_one_word},
 	{"all-write-one-word", all_write_one_word},

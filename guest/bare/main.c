@@ -77,10 +77,8 @@ static int reset(char *args)
 static const struct verb general_verbs[];
 
 static const struct verb *const tables[] = {
-	general_verbs,
-	memory_verbs,
-	conformance_verbs,
-	hostile_verbs,
+	general_verbs, memory_verbs,  conformance_verbs,
+	drive_verbs,   hostile_verbs,
 };
 
 static int help(char *args)

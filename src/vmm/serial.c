@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The UART's registers. Transmission is instant unless the console is full:
- * then one byte is held, and the transmitter does not read as empty until the
- * console takes it, which is how a real line holds a guest back.
+ * then bytes are held, as many as the transmitter has room for (a driver that
+ * saw it empty sends that many at once), and it does not read as empty until
+ * the console takes them, which is how a real line holds a guest back.
  */
 #include <string.h>
 
@@ -30,6 +31,7 @@ enum {
 #define IIR_FIFO_ON  0xc0
 #define FCR_ENABLE   0x01
 #define FCR_CLEAR_RX 0x02
+#define FCR_CLEAR_TX 0x04
 #define LCR_DLAB     0x80
 #define MCR_DTR	     0x01
 #define MCR_RTS	     0x02
@@ -81,14 +83,15 @@ static void transmit(struct serial *serial, uint8_t byte)
 		serial->thre_pending = true;
 		return;
 	}
-	/* A byte written over a held one is lost, as on the real thing. */
-	if (!serial->tx_stuck && serial->ops->output(serial->opaque, byte)) {
+	if (!serial->tx_len && serial->ops->output(serial->opaque, byte)) {
 		serial->thre_pending = true;
-	} else {
-		serial->tx_stuck = true;
-		serial->tx_byte = byte;
-		serial->thre_pending = false;
+		return;
 	}
+	/* A byte too many takes the place of the last, as on the real thing. */
+	if (serial->tx_len == (serial->iir_fifo ? SERIAL_FIFO_SIZE : 1))
+		serial->tx_len--;
+	serial->tx[serial->tx_len++] = byte;
+	serial->thre_pending = false;
 }
 
 static uint8_t read_data(struct serial *serial)
@@ -106,7 +109,7 @@ static uint8_t read_data(struct serial *serial)
 
 static uint8_t read_lsr(struct serial *serial)
 {
-	uint8_t lsr = serial->tx_stuck ? 0 : LSR_THRE | LSR_IDLE;
+	uint8_t lsr = serial->tx_len ? 0 : LSR_THRE | LSR_IDLE;
 
 	if (serial->rx_len)
 		lsr |= LSR_READY;
@@ -181,7 +184,7 @@ static void write_register(struct serial *serial, unsigned int reg,
 		}
 		/* Enabling the interrupt while the transmitter is empty
 		 * raises it: drivers start sending that way. */
-		if ((value & ~serial->ier & IER_THRE) && !serial->tx_stuck)
+		if ((value & ~serial->ier & IER_THRE) && !serial->tx_len)
 			serial->thre_pending = true;
 		serial->ier = value & 0x0f;
 		break;
@@ -191,6 +194,8 @@ static void write_register(struct serial *serial, unsigned int reg,
 			serial->rx_len = 0;
 			serial->ops->input_room(serial->opaque);
 		}
+		if (value & FCR_CLEAR_TX)
+			serial->tx_len = 0;
 		break;
 	case REG_LCR:
 		serial->lcr = value;
@@ -245,7 +250,7 @@ static void set_power_on(struct serial *serial)
 	serial->divisor[1] = 0;
 	serial->rx_head = serial->rx_len = 0;
 	serial->overrun = false;
-	serial->tx_stuck = false;
+	serial->tx_len = 0;
 	serial->thre_pending = false;
 }
 
@@ -297,11 +302,16 @@ bool serial_has_room(struct serial *serial)
 
 void serial_output_ready(struct serial *serial)
 {
+	unsigned int sent = 0;
+
 	pthread_mutex_lock(&serial->lock);
-	if (serial->tx_stuck &&
-	    serial->ops->output(serial->opaque, serial->tx_byte)) {
-		serial->tx_stuck = false;
-		serial->thre_pending = true;
+	while (sent < serial->tx_len &&
+	       serial->ops->output(serial->opaque, serial->tx[sent]))
+		sent++;
+	if (sent) {
+		serial->tx_len -= sent;
+		memmove(serial->tx, serial->tx + sent, serial->tx_len);
+		serial->thre_pending = serial->tx_len == 0;
 	}
 	update_irq(serial);
 	pthread_mutex_unlock(&serial->lock);

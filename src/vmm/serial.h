@@ -37,8 +37,9 @@ struct serial {
 	uint8_t rx[SERIAL_FIFO_SIZE]; /* ring of received bytes */
 	unsigned int rx_head, rx_len;
 	bool overrun;
-	bool tx_stuck; /* tx_byte waits for serial_output_ready() */
-	uint8_t tx_byte;
+	uint8_t tx[SERIAL_FIFO_SIZE]; /* what waits for
+					 serial_output_ready(), oldest first */
+	unsigned int tx_len;
 	bool thre_pending; /* "transmitter empty" not yet seen in IIR */
 	bool line;	   /* interrupt line as last set */
 };

@@ -180,6 +180,42 @@ static void full_console_holds_the_guest_back(void **state)
 	assert_true(bench->line);
 }
 
+static void full_console_loses_nothing_of_a_burst(void **state)
+{
+	static const char burst[] = "0123456789abcdef";
+	struct bench *bench = *state;
+
+	out(bench, FCR, 0x01);
+	bench->out_room = 5;
+	assert_int_equal(in(bench, LSR) & LSR_THRE, LSR_THRE);
+	for (size_t i = 0; i < SERIAL_FIFO_SIZE; i++)
+		out(bench, 0, (uint8_t)burst[i]);
+	assert_int_equal(bench->out_len, 5);
+	bench->out_room = 9;
+	serial_output_ready(&bench->serial);
+	assert_int_equal(in(bench, LSR) & LSR_THRE, 0);
+	bench->out_room = sizeof(bench->out);
+	serial_output_ready(&bench->serial);
+	assert_int_equal(bench->out_len, SERIAL_FIFO_SIZE);
+	assert_memory_equal(bench->out, burst, SERIAL_FIFO_SIZE);
+	assert_int_equal(in(bench, LSR) & LSR_THRE, LSR_THRE);
+}
+
+static void clearing_the_transmitter_drops_what_waits(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->out_room = 0;
+	out(bench, FCR, 0x01);
+	out(bench, 0, 'a');
+	assert_int_equal(in(bench, LSR) & LSR_THRE, 0);
+	out(bench, FCR, 0x05);
+	assert_int_equal(in(bench, LSR) & LSR_THRE, LSR_THRE);
+	bench->out_room = sizeof(bench->out);
+	serial_output_ready(&bench->serial);
+	assert_int_equal(bench->out_len, 0);
+}
+
 static void divisor_latch_hides_data(void **state)
 {
 	struct bench *bench = *state;
@@ -258,6 +294,8 @@ int main(void)
 		TEST(out2_gates_the_interrupt),
 		TEST(input_fills_the_fifo_and_no_more),
 		TEST(full_console_holds_the_guest_back),
+		TEST(full_console_loses_nothing_of_a_burst),
+		TEST(clearing_the_transmitter_drops_what_waits),
 		TEST(divisor_latch_hides_data),
 		TEST(loop_mode_returns_bytes_and_lines),
 		TEST(reset_forgets_everything),

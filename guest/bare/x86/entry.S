@@ -163,6 +163,12 @@ arch_push_pop:
 	movq	%rdx, %rsp
 	ret
 
+/* void arch_fault_on_stack(uint64_t top): does not return */
+	.globl	arch_fault_on_stack
+arch_fault_on_stack:
+	movq	%rdi, %rsp
+	ud2
+
 /* Code to be copied elsewhere and run there: returns 0x600d. */
 	.globl	arch_probe_code, arch_probe_code_end
 arch_probe_code:
