@@ -36,7 +36,7 @@
 const struct sandbox_rule sandbox_rules[] = {
 	/* The C library, in every thread. */
 	ANY(brk, "all", "malloc"),
-	IF(mmap, "all", "malloc; a reset's new backing file", 2, PROT_EXEC, 0),
+	IF(mmap, "all", "malloc; a reset's fresh memory", 2, PROT_EXEC, 0),
 	IF(mprotect, "all", "malloc; guard: shut blocks", 2, PROT_EXEC, 0),
 	ANY(mremap, "all", "realloc"),
 	ANY(munmap, "all", "free; the end"),
@@ -72,7 +72,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	ANY(pread64, "lifecycle", "kernel and initrd at a reset; /proc"),
 	ANY(lseek, "api", "audit: what backing files hold"),
 	ANY(close, "all", "clients; the end"),
-	ANY(fcntl, "api", "clients do not block; seals"),
+	ANY(fcntl, "api", "clients do not block"),
 	IF(newfstatat, "all", "size of a descriptor's file, no path", 3,
 	   UINT32_MAX, AT_EMPTY_PATH),
 	ANY(fstat, "all", "size of a descriptor's file"),
@@ -81,9 +81,7 @@ const struct sandbox_rule sandbox_rules[] = {
 
 	/* Guest memory. */
 	ANY(fallocate, "elastic, guard, lifecycle", "populate and discard"),
-	ANY(memfd_create, "lifecycle", "a reset's new backing file"),
-	ANY(ftruncate, "lifecycle", "a reset's new backing file"),
-	ANY(mbind, "lifecycle", "a reset's new backing file on its nodes"),
+	ANY(mbind, "lifecycle", "a reset's fresh memory stays on its nodes"),
 	ANY(mincore, "api", "audit"),
 
 	/* The control API. */
