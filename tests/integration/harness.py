@@ -114,7 +114,7 @@ def resize_to(vmm, witness, device, size, timeout=60):
         raise Failed(f"{device} at {size // MIB} MiB: {error}") from None
 
 
-def wait_until(what, condition, timeout=20):
+def wait_until(what, condition, timeout=60):
     """Wait until condition() is true; returns its value."""
     deadline = time.monotonic() + timeout
     while True:

@@ -85,7 +85,7 @@ def traces():
 def refused(words, value):
     """Run it: one line with the value, exit status 2, nothing left."""
     before = traces()
-    done = bellows(*words, timeout=20)
+    done = bellows(*words, timeout=60)
     expect_equal(f"exit status ({done.stderr.strip()!r})", done.returncode, 2)
     expect(one_line(done.stderr), f"not one line on stderr: {done.stderr!r}")
     expect(value in done.stderr, f"{value!r} is not named: {done.stderr!r}")
@@ -143,7 +143,7 @@ def no_permission(lab):
             user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[],
             env={"PATH": os.environ["PATH"],
                  "XDG_RUNTIME_DIR": f"{folder}/run"},
-            check=False, timeout=20)
+            check=False, timeout=60)
     finally:
         os.chmod("/dev/kvm", mode)
     expect_equal(f"exit status ({done.stderr.strip()!r})", done.returncode, 2)

@@ -18,7 +18,7 @@ QEMU = os.environ.get("BELLOWS_QEMU", "qemu-system-x86_64")
 class Qmp:
     """QEMU's control socket."""
 
-    def __init__(self, path, timeout=20):
+    def __init__(self, path, timeout=60):
         self.socket = socket.socket(socket.AF_UNIX)
         deadline = time.monotonic() + timeout
         while True:

@@ -164,7 +164,7 @@ class Vmm:
             raise self.explain(error) from None
         return at
 
-    def wait_end(self, timeout=30):
+    def wait_end(self, timeout=90):
         """Wait until the VMM has ended; returns its exit status."""
         try:
             return self.process.wait(timeout)
