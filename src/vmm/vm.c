@@ -317,8 +317,10 @@ static int open_file(const char *path, const char *what, struct error *err)
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
-		return error_set_errno(err, -errno, "cannot open %s '%s'", what,
-				       path);
+		return error_set(err, -errno,
+				 "cannot open %s '%s' (%s); name a file that "
+				 "this user may read",
+				 what, path, strerror(errno));
 	return fd;
 }
 

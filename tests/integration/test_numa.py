@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from harness import (GIB, KIB, MIB, Elastic, Failed, expect, expect_equal,
-                     power_off, test)
+                     power_off, test, wait_until)
 from lib.bellows import BellowsVmm, bellows
 from lib.qemu import QemuVmm
 from lib.vmm import Machine, Node
@@ -216,6 +216,30 @@ def runs_dry(lab):
         power_off(vmm)
 
 
+@test("numa/64-nodes")
+def most(lab):
+    """As many nodes as there can be; all but one have a device alone, and
+    come online when it has memory."""
+    devices = [Elastic(128 * MIB, id=f"d{i}", node=i) for i in range(64)]
+    vmm = lab.start(memory=1024 * MIB, elastic=devices, options=[
+        "--node", "cpus=0,mem=1G", *["--node", "empty"] * 63])
+    before = facts(vmm)
+    for node in (1, 31, 63):
+        vmm.resize(f"d{node}", 128 * MIB)
+        vmm.wait_plugged(f"d{node}", 128 * MIB)
+    vmm.mem_total_settled()
+    after = facts(vmm)
+    expect_equal("possible nodes", vmm.console.ask(
+        "cat /sys/devices/system/node/possible"), ["0-63"])
+    expect_equal("nodes", sorted(after), [0, 1, 31, 63])
+    expect_equal("distances of node 63", after[63][1], "20 20 20 10")
+    grown = {n: f[2] - (before[n][2] if n in before else 0)
+             for n, f in after.items()}
+    expect_equal("growth", {n: g for n, g in grown.items() if g},
+                 {n: 128 * MIB for n in (1, 31, 63)})
+    power_off(vmm)
+
+
 @test("numa/32-devices-at-once")
 def many(lab):
     """32 devices, resized by several clients at once, end as asked."""
@@ -224,7 +248,7 @@ def many(lab):
         "--node", "cpus=0,mem=512M", "--node", "cpus=1,mem=512M"],
         cmdline="init_on_alloc=0")
     rng = random.Random(5)
-    final = {}
+    final, base = {}, vmm.mem_total()
 
     def client(number):
         for _ in range(3):
@@ -241,6 +265,8 @@ def many(lab):
         vmm.wait_plugged(name, size, 120)
     expect_equal("plugged", {n: s["plugged"]
                              for n, s in vmm.status().items()}, final)
+    wait_until("the guest counts all of it", lambda: vmm.mem_total() ==
+               base + sum(final.values()), 60)
     power_off(vmm)
 
 
