@@ -25,6 +25,7 @@ static const struct vmem_device_config shapes[] = {
 	 .region_size = 65 * 4096,
 	 .block_size = 4096,
 	 .usable_slack = 1,
+	 .persistent_suspend = true,
 	 .require_unplugged_inaccessible = true},
 	{.addr = UINT64_MAX - 192, .region_size = 192, .block_size = 1},
 };
@@ -268,6 +269,7 @@ static struct vmem_device_config take_config(struct fuzz_input *in)
 		.has_node = shape & 1,
 		.node_id = (uint16_t)fuzz_take(in, 2),
 		.require_unplugged_inaccessible = shape & 2,
+		.persistent_suspend = shape & 4,
 	};
 }
 

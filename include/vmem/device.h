@@ -115,6 +115,14 @@ struct vmem_device_config {
 	 * driver that refuses it is refused (FEATURES_OK fails, 5.15.5.1).
 	 */
 	bool require_unplugged_inaccessible;
+
+	/*
+	 * Offer VMEM_F_PERSISTENT_SUSPEND: while the guest is suspended, the
+	 * VMM keeps plugged blocks and their content, and does not reset the
+	 * system for it. Without it, drivers refuse to suspend while memory
+	 * is plugged.
+	 */
+	bool persistent_suspend;
 };
 
 /* ---- Life cycle -------------------------------------------------------- */

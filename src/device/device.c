@@ -225,6 +225,8 @@ uint64_t vmem_device_features(const struct vmem_device *dev)
 
 	if (dev->config.has_node)
 		features |= FEATURE(VMEM_F_ACPI_PXM);
+	if (dev->config.persistent_suspend)
+		features |= FEATURE(VMEM_F_PERSISTENT_SUSPEND);
 	return features;
 }
 

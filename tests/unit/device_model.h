@@ -208,7 +208,9 @@ static inline int model_resize(struct model *m, uint64_t size)
 static inline uint64_t model_features(const struct model *m)
 {
 	return 1ULL << VMEM_F_UNPLUGGED_INACCESSIBLE |
-	       (m->config.has_node ? 1ULL << VMEM_F_ACPI_PXM : 0);
+	       (m->config.has_node ? 1ULL << VMEM_F_ACPI_PXM : 0) |
+	       (m->config.persistent_suspend ? 1ULL << VMEM_F_PERSISTENT_SUSPEND
+					     : 0);
 }
 
 /* As vmem_device_accept_features(). */

@@ -16,6 +16,7 @@
 #define BASE	     (4 * GIB)
 #define USABLE	     (GIB + 256 * MIB) /* of the usual device */
 #define INACCESSIBLE (1ULL << VMEM_F_UNPLUGGED_INACCESSIBLE)
+#define SUSPEND	     (1ULL << VMEM_F_PERSISTENT_SUSPEND)
 
 struct vmm {
 	struct vmem_device *dev;
@@ -310,19 +311,18 @@ static void features(void **state)
 	accepts(vmm, INACCESSIBLE, 0);
 	/* A failure changes nothing; another choice replaces the first. */
 	accepts(vmm, pxm, -VMEM_EINVAL);
-	accepts(vmm, INACCESSIBLE | 1ULL << 63, -VMEM_EINVAL);
+	accepts(vmm, INACCESSIBLE | SUSPEND, -VMEM_EINVAL);
 	accepts(vmm, 0, 0);
 	accepts(vmm, INACCESSIBLE, 0);
 	vmem_device_reset(vmm->dev);
 	assert_int_equal(vmem_device_accepted_features(vmm->dev), 0);
 	end(vmm);
 
-	config.has_node = true;
+	config.has_node = config.persistent_suspend = true;
 	config.require_unplugged_inaccessible = true;
 	vmm = make(&config);
-	assert_int_equal(vmem_device_features(vmm->dev), INACCESSIBLE | pxm);
-	accepts(vmm, pxm, -VMEM_EINVAL);
-	accepts(vmm, INACCESSIBLE, 0);
+	accepts(vmm, INACCESSIBLE | pxm | SUSPEND, 0);
+	accepts(vmm, pxm | SUSPEND, -VMEM_EINVAL);
 	accepts(vmm, INACCESSIBLE | pxm, 0);
 	end(vmm);
 }

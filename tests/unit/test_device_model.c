@@ -44,6 +44,7 @@ static const struct vmem_device_config shapes[] = {
 	 .region_size = 63 * 4 * MIB,
 	 .block_size = 4 * MIB,
 	 .usable_slack = 9 * MIB,
+	 .persistent_suspend = true,
 	 .require_unplugged_inaccessible = true},
 	{.addr = 1ULL << 51, .region_size = 4096, .block_size = 4096},
 	{.addr = UINT64_MAX - 66 * 4096 + 1,
