@@ -38,20 +38,13 @@ def ours(lab):
     cases, undocumented = cases_of(lab, BellowsVmm)
     expect(len(cases) >= 120, f"only {len(cases)} cases ran")
     expect(not undocumented, "\n".join(undocumented[:5]))
-    failed = [f"{case.number} {case.name}: {case.result}" for case in cases
-              if case.failed]
+    failed = conformance.failures(cases)
     expect(not failed, "\n".join(failed))
 
 
 @test("conformance/qemu")
 def peer(lab):
     """QEMU gives the same answers, or the difference is documented."""
-    ours_by_number = {case.number: case
-                      for case in cases_of(lab, BellowsVmm)[0]}
-    documented = conformance.documented_differences()
-    wrong = []
-    for case in cases_of(lab, QemuVmm)[0]:
-        differs = conformance.differs(ours_by_number[case.number], case)
-        if differs and case.number not in documented:
-            wrong.append(f"{case.number} {case.name}: {differs}")
+    wrong = conformance.disagreements(cases_of(lab, BellowsVmm)[0],
+                                      cases_of(lab, QemuVmm)[0])
     expect(not wrong, "\n".join(wrong))

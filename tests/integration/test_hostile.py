@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Hostile guests: attempts of the bare guest (guest/bare/hostile.c) at memory
+"""Hostile guests: attempts of the bare guest (guest/bare/hostile/) at memory
 that is not plugged. Each is detected, none gains a page, and neither the VMM
 nor a second VM beside it comes to harm."""
 import signal

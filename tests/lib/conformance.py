@@ -140,6 +140,20 @@ def differs(ours, theirs):
     return ""
 
 
+def disagreements(ours, theirs):
+    """Where another VMM parts from ours, and no document says so."""
+    documented = documented_differences()
+    by_number = {case.number: case for case in ours}
+    return [f"{case.number} {case.name}: {how}" for case in theirs
+            if case.number not in documented
+            and (how := differs(by_number[case.number], case))]
+
+
+def failures(cases):
+    return [f"{case.number} {case.name}: {case.result}" for case in cases
+            if case.failed]
+
+
 def list_cases(guest):
     """[(number, name, section, statement)] as the guest has them."""
     rows = [line.split("|") for line in guest.ask("cases")]
