@@ -24,10 +24,12 @@ def in_turn(runs):
 
 
 class Series:
-    """Measured values by row and VMM, and what the ratio should be."""
+    """Measured values by row and label (of a VMM, say), and what the ratio of
+    the first label to the second should be."""
 
-    def __init__(self, title):
+    def __init__(self, title, labels=("bellows", "qemu")):
         self.title = title
+        self.labels = labels
         self.rows = {}
         self.bounds = {}
 
@@ -35,7 +37,8 @@ class Series:
         self.rows.setdefault(row, {}).setdefault(label, []).append(value)
 
     def bound(self, row, ratio=None, value=None):
-        """What the row must show: ours over QEMU's, or ours alone."""
+        """What the row must show: the first over the second, or the first
+        alone."""
         self.bounds[row] = {"ratio": ratio, "value": value}
 
     def summary(self):
@@ -46,10 +49,10 @@ class Series:
                 line[label] = {"median": statistics.median(samples),
                                "min": min(samples), "max": max(samples),
                                "samples": samples}
-            if "bellows" in line and "qemu" in line:
-                theirs = line["qemu"]["median"]
-                line["ratio"] = (line["bellows"]["median"] / theirs
-                                 if theirs else None)
+            ours, theirs = (line.get(label) for label in self.labels)
+            if ours and theirs:
+                line["ratio"] = (ours["median"] / theirs["median"]
+                                 if theirs["median"] else None)
             line["met"] = self.met(row, line)
             result.append(line)
         return result
@@ -64,7 +67,8 @@ class Series:
             good = line.get("ratio") is not None and \
                 line["ratio"] <= bound["ratio"]
         if bound["value"] is not None:
-            good = good and line["bellows"]["median"] <= bound["value"]
+            good = good and \
+                line[self.labels[0]]["median"] <= bound["value"]
         return good
 
     def wanted(self, row):
@@ -86,12 +90,13 @@ class Series:
                     f"{numbers['max']:.2f})")
 
         print(f"\n{self.title}")
-        print(f"  {'':<34} {'bellows':>24} {'qemu':>24} {'ratio':>6}  asked")
+        first, second = self.labels
+        print(f"  {'':<34} {first:>24} {second:>24} {'ratio':>6}  asked")
         for line in self.summary():
             ratio = line.get("ratio")
             mark = {None: "", True: " ✓", False: " ✗"}[line["met"]]
-            print(f"  {line['name']:<34} {cell(line.get('bellows')):>24} "
-                  f"{cell(line.get('qemu')):>24} "
+            print(f"  {line['name']:<34} {cell(line.get(first)):>24} "
+                  f"{cell(line.get(second)):>24} "
                   f"{'' if ratio is None else f'{ratio:.2f}':>6}  "
                   f"{self.wanted(line['name'])}{mark}")
         sys.stdout.flush()

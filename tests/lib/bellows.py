@@ -116,7 +116,7 @@ class BellowsVmm(Vmm):
         self._connection.request(
             method, path, None if body is None else json.dumps(body))
         answer = self._connection.getresponse()
-        return answer, json.loads(answer.read())
+        return answer, answer.read().decode()
 
     def _wait_socket(self, patience=10):
         """A machine that was just started makes its socket first."""
@@ -140,7 +140,7 @@ class BellowsVmm(Vmm):
         has been idle may be closed by now: then on a new one."""
         for kept in (self._connection is not None, False):
             try:
-                answer, value = self._call(method, path, body)
+                answer, text = self._call(method, path, body)
                 break
             except (OSError, http.client.HTTPException) as error:
                 self._disconnect()
@@ -148,8 +148,9 @@ class BellowsVmm(Vmm):
                     raise VmmError(f"{self.name}: {method} {path}: "
                                    f"{error!r}") from None
         if answer.status >= 300:
-            raise VmmError(f"{method} {path}: {value['error']}")
-        return value
+            raise VmmError(f"{method} {path}: {json.loads(text)['error']}")
+        return text if answer.headers.get_content_type() == "text/plain" \
+            else json.loads(text)
 
     def resize(self, device_id, size):
         self.api("PUT", "/v1/vm/elastic", {"elastic": [
@@ -157,6 +158,9 @@ class BellowsVmm(Vmm):
 
     def show(self):
         return self.api("GET", "/v1/vm")
+
+    def metrics(self):
+        return self.api("GET", "/v1/metrics")
 
     def status(self):
         return {e["id"]: {"requested": e["requested_bytes"],

@@ -47,8 +47,11 @@ int vm_create(const struct vm_config *config, struct vm **vm, struct error *err)
 		return -ENOMEM;
 	(*vm)->end_fd = eventfd(0, EFD_CLOEXEC);
 	(*vm)->dies = true;
-	(*vm)->how = strcmp(config->cmdline, "bad-end") ? VM_END_STOPPED
-							: VM_END_ERROR;
+	(*vm)->how = VM_END_STOPPED;
+	if (!strcmp(config->cmdline, "bad-end"))
+		(*vm)->how = VM_END_ERROR;
+	else if (!strcmp(config->cmdline, "guard"))
+		(*vm)->how = VM_END_GUARD;
 	return 0;
 }
 
@@ -85,6 +88,7 @@ void vm_get_status(struct vm *vm, struct vm_status *status)
 	memset(status, 0, sizeof(*status));
 	strcpy(status->name, "none");
 	status->pid = getpid();
+	status->nr_elastic = 2;
 }
 
 unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence)
@@ -92,8 +96,15 @@ unsigned int vm_get_residence(struct vm *vm, struct vm_residence *residence)
 	return 0;
 }
 
+/* One device in order, and one that holds more than is plugged. */
 int vm_audit(struct vm *vm, struct vm_audit *audit, struct error *err)
 {
+	strcpy(audit[0].id, "good");
+	audit[0].plugged_bytes = audit[0].resident_bytes = 1 << 21;
+	strcpy(audit[1].id, "bad");
+	audit[1].nr_excess = VM_MAX_EXCESS + 1;
+	audit[1].excess_bytes = 4096;
+	audit[1].excess[0].addr = 1ULL << 32;
 	return 0;
 }
 

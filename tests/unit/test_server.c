@@ -61,7 +61,7 @@ static pid_t start(const char *how)
 	if (pid == 0) {
 		int status = (int)api_run_vm(&config, &no_sandbox, &err);
 
-		/* The exit statuses of ours are 0 to 2. */
+		/* The exit statuses of ours are 0 to 4. */
 		if (status == API_EXIT_FAILED &&
 		    strcmp(err.text, "it came to a bad end") != 0)
 			status = 20;
@@ -153,6 +153,60 @@ static void failures_answered(void **state)
 	assert_int_equal(code_of("POST", "/v1/vm/reboot", json_object()), 202);
 	assert_int_equal(code_of("POST", "/v1/nothing", json_object()), 404);
 	assert_int_equal(code_of("PUT", "/v1/vm/stop", json_object()), 405);
+	assert_int_equal(force_stop(NULL), 0);
+	assert_int_equal(end_of(pid), API_EXIT_OK);
+}
+
+static void events_after_a_number(void **state)
+{
+	static const struct {
+		const char *path;
+		size_t nr;
+	} asked[] = {
+		{"/v1/vm/events", 3},	      {"/v1/vm/events?after=0", 3},
+		{"/v1/vm/events?after=2", 1}, {"/v1/vm/events?after=3", 0},
+		{"/v1/vm/events?after=x", 3}, {"/v1/vm/events?x=2", 3},
+	};
+	pid_t pid = start("guard");
+	const json_t *event;
+	json_t *reply;
+
+	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+		assert_int_equal(call("GET", asked[i].path, NULL, &reply, NULL),
+				 0);
+		assert_int_equal(
+			json_array_size(json_object_get(reply, "events")),
+			asked[i].nr);
+		json_decref(reply);
+	}
+	assert_int_equal(
+		call("GET", "/v1/vm/events?after=2", NULL, &reply, NULL), 0);
+	event = json_array_get(json_object_get(reply, "events"), 0);
+	assert_int_equal(json_integer_value(json_object_get(event, "number")),
+			 3);
+	assert_true(json_is_null(json_object_get(event, "vcpu")));
+	assert_true(json_is_null(json_object_get(event, "length")));
+	json_decref(reply);
+	assert_int_equal(force_stop(NULL), 0);
+	assert_int_equal(end_of(pid), API_EXIT_GUARD);
+}
+
+static void audit_told(void **state)
+{
+	pid_t pid = start("");
+	const json_t *device;
+	json_t *reply;
+
+	assert_int_equal(call("GET", "/v1/vm/audit", NULL, &reply, NULL), 0);
+	assert_true(json_is_false(json_object_get(reply, "clean")));
+	device = json_array_get(json_object_get(reply, "elastic"), 1);
+	assert_int_equal(
+		json_integer_value(json_object_get(device, "excess_blocks")),
+		VM_MAX_EXCESS + 1);
+	assert_int_equal(json_array_size(json_object_get(device, "excess")),
+			 VM_MAX_EXCESS);
+	json_decref(reply);
+	assert_int_equal(code_of("GET", "/v1/metrics", json_object()), 200);
 	assert_int_equal(force_stop(NULL), 0);
 	assert_int_equal(end_of(pid), API_EXIT_OK);
 }
@@ -280,6 +334,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(failures_answered),
 		cmocka_unit_test(what_it_says_arrives),
+		cmocka_unit_test(events_after_a_number),
+		cmocka_unit_test(audit_told),
 		cmocka_unit_test(ends_told_apart),
 		cmocka_unit_test(not_made),
 		cmocka_unit_test(a_sudden_death),
