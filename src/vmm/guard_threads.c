@@ -201,7 +201,6 @@ static int make_hole(struct guard *guard, struct trip *trip, struct error *err)
 {
 	trip->state = TRIP_HOLE;
 	trip->hole_ms = trip->used_ms = guard_now_ms();
-	trip->faulted = trip->vcpu >= 0 && guard->vcpu_faulted[trip->vcpu];
 	return kvm_cut_memory(guard->kvm, trip->gpa, trip->region->block_bytes,
 			      err);
 }
@@ -231,6 +230,12 @@ static int change_slots(struct guard *guard, struct error *err)
 {
 	int ret = 0;
 
+	for (unsigned int i = 0; i < GUARD_MAX_TRIPS; i++) {
+		struct trip *trip = &guard->trips[i];
+
+		if (trip->vcpu >= 0 && guard->vcpu_faulted[trip->vcpu])
+			trip->faulted = true;
+	}
 	choose(guard);
 	for (unsigned int i = 0; i < GUARD_MAX_TRIPS && !ret; i++) {
 		if (guard->trips[i].state == TRIP_OVER)
