@@ -2,7 +2,7 @@
 """What the guard costs a guest that does nothing wrong."""
 import time
 
-from common import KERNEL, Series, progress
+from common import KERNEL, Series, progress, timed_resize
 from lib.bellows import BellowsVmm
 from lib.vmm import GIB, MIB, Elastic, Machine
 
@@ -64,13 +64,10 @@ class Pair:
 
 def resize_once(vmm, series, suffix, label):
     for verb, target in (("grow", SIZE), ("shrink", 0)):
-        cpu, began = sum(vmm.cpu_seconds()), time.monotonic()
-        vmm.resize("em0", target)
-        end = vmm.wait_plugged("em0", target, timeout=120)
+        seconds, cpu = timed_resize(vmm, target)
         name = f"{verb} 2 GiB{suffix}"
-        series.add(name, label, end - began)
-        series.add(f"  processor, {name}", label,
-                   sum(vmm.cpu_seconds()) - cpu)
+        series.add(name, label, seconds)
+        series.add(f"  processor, {name}", label, cpu)
         series.bound(name, ratio=1.02)
         time.sleep(0.3)
 

@@ -2,7 +2,7 @@
 """Growing and shrinking a guest by 2 GiB."""
 import time
 
-from common import KERNEL, Series, in_turn, progress
+from common import KERNEL, Series, in_turn, progress, timed_resize
 from lib.vmm import GIB, MIB, Elastic, Machine
 
 ABOUT = """\
@@ -20,14 +20,10 @@ VARIANTS = {"": "", "init_on_alloc=0": ", not cleared"}
 def one(vmm, series, suffix, label, first):
     """Grow and shrink once."""
     for verb, target in (("grow", SIZE), ("shrink", 0)):
-        cpu = sum(vmm.cpu_seconds())
-        began = time.monotonic()
-        vmm.resize("em0", target)
-        end = vmm.wait_plugged("em0", target, timeout=120)
+        seconds, cpu = timed_resize(vmm, target)
         name = f"{verb}{' first' if first and target else ''}{suffix}"
-        series.add(name, label, end - began)
-        series.add(f"  processor, {name}", label,
-                   sum(vmm.cpu_seconds()) - cpu)
+        series.add(name, label, seconds)
+        series.add(f"  processor, {name}", label, cpu)
         series.bound(name, ratio=1.0)
         time.sleep(0.3)
 

@@ -407,13 +407,75 @@ static void split_faults(void **state)
 	free(b);
 }
 
+/* Memory of which a range may no longer be accessed. */
+struct shrinking {
+	uint8_t *ram;
+	uint64_t gone, gone_len;
+};
+
+static void *shrinking_map(void *opaque, uint64_t gpa, uint64_t len)
+{
+	struct shrinking *s = opaque;
+
+	if (s->gone_len && gpa < s->gone + s->gone_len && s->gone < gpa + len)
+		return NULL;
+	return ram_map(s->ram, gpa, len);
+}
+
+/* What the guest takes away under a queue, or under a buffer that was taken,
+ * breaks the queue when it is asked for again; the rest stays good. */
+static void remapped(void **state)
+{
+	static const struct {
+		uint64_t gone;
+		bool taken; /* is in the buffer alone */
+	} cases[] = {
+		{DESC_AT, false},	    {DRIVER_AT, false},
+		{DEVICE_AT, false},	    {DATA_AT, true},
+		{DATA_AT + 4096 + 9, true},
+	};
+	struct shrinking s = {.ram = calloc(1, RAM_SIZE)};
+	struct bench *b = calloc(1, sizeof(*b));
+	const struct virtq_memory memory = {.map = shrinking_map, .opaque = &s};
+	const struct piece pieces[] = {{DATA_AT, 24, false},
+				       {DATA_AT + 4096, 10, true}};
+
+	assert_non_null(s.ram);
+	assert_non_null(b);
+	for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct virtq_config config = {.size = 8, .packed = i % 2};
+
+		s.gone_len = 0;
+		driver_start(&b->driver, s.ram, &config);
+		assert_int_equal(virtq_start(&b->q, &memory, &b->driver.config),
+				 0);
+		assert_true(driver_post(&b->driver, pieces, 2, false) >= 0);
+		assert_int_equal(virtq_remap(&b->q, NULL), 0);
+		assert_int_equal(virtq_pop(&b->q, &b->chain), 1);
+		assert_int_equal(virtq_remap(&b->q, &b->chain), 0);
+		assert_ptr_equal(b->chain.segments[1].host,
+				 s.ram + DATA_AT + 4096);
+		s.gone = cases[i / 2].gone;
+		s.gone_len = 1;
+		if (cases[i / 2].taken)
+			assert_int_equal(virtq_remap(&b->q, NULL), 0);
+		assert_int_equal(virtq_remap(&b->q, &b->chain), -1);
+		assert_false(virtq_usable(&b->q));
+		assert_false(virtq_push(&b->q, &b->chain, 10));
+		/* It stays broken when the memory is there again. */
+		s.gone_len = 0;
+		assert_int_equal(virtq_remap(&b->q, NULL), -1);
+	}
+	free(s.ram);
+	free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_kind),
-		cmocka_unit_test(bad_configs),
-		cmocka_unit_test(noise),
-		cmocka_unit_test(split_faults),
+		cmocka_unit_test(every_kind), cmocka_unit_test(bad_configs),
+		cmocka_unit_test(noise),      cmocka_unit_test(split_faults),
+		cmocka_unit_test(remapped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
