@@ -272,8 +272,8 @@ def innocent(lab, kernel):
     vmm, witness = lab.guest(kernel=kernel, cpus=2, memory=512 * MIB,
                              options=["--guard", "kill"])
     for size in (302, 766, 158):
-        resize_to(vmm, witness, "em0", size * MIB)
         vmm.console.ask("load stop")
+        resize_to(vmm, witness, "em0", size * MIB)
         vmm.console.ask(f"load {size - 100} random")
         wait_filled(vmm)
         vmm.console.ask("sh echo 1 >/proc/sys/vm/compact_memory")
