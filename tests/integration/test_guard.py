@@ -2,14 +2,12 @@
 """The guard and the audit, with stock guests. What only a hostile guest of our
 own can do is elsewhere."""
 import json
-import struct
 import subprocess
 from pathlib import Path
 
 from harness import (GIB, MIB, Elastic, check_load, expect, expect_equal,
                      power_off, resize_to, test, wait_filled, wait_until)
 from lib.bellows import bellows
-from lib.console import GuestError
 from lib.vmm import Machine
 
 # Of the only elastic device of a guest with 512 MiB.
@@ -245,58 +243,3 @@ def words(lab):
     expect("'maybe' is not off, report, pause or kill" in done.stderr,
            done.stderr)
     expect_equal("audit of none", bellows("audit", "none").returncode, 2)
-
-
-# ---- No false alarm ---------------------------------------------------------
-
-def kcore_segments(vmm):
-    """[(offset, size)] of the elastic memory in the guest's /proc/kcore."""
-    rows = vmm.console.ask("sh dd if=/proc/kcore bs=4096 count=1 2>/dev/null "
-                           "| xxd -p -c 64")
-    head = bytes.fromhex("".join(rows))
-    (start,) = struct.unpack_from("<Q", head, 32)
-    (number,) = struct.unpack_from("<H", head, 56)
-    found = []
-    for i in range(number):
-        kind, _, offset, _, physical, size = struct.unpack_from(
-            "<IIQQQQ", head, start + 56 * i)
-        if kind == 1 and BASE <= physical < BASE + GIB:
-            found.append((offset, size))
-    return found
-
-
-def innocent(lab, kernel):
-    """Memory load, compaction, and whoever reads memory as a whole: no guest
-    with its driver is ever accused, at sizes that leave parts of Linux's
-    memory blocks unplugged."""
-    vmm, witness = lab.guest(kernel=kernel, cpus=2, memory=512 * MIB,
-                             options=["--guard", "kill"])
-    for size in (302, 766, 158):
-        vmm.console.ask("load stop")
-        resize_to(vmm, witness, "em0", size * MIB)
-        vmm.console.ask(f"load {size - 100} random")
-        wait_filled(vmm)
-        vmm.console.ask("sh echo 1 >/proc/sys/vm/compact_memory")
-        segments = kcore_segments(vmm)
-        expect(segments, "no elastic memory in /proc/kcore")
-        for offset, length in segments:
-            expect_equal("alignment", offset % 4096, 0)
-            # The first seeks, and the second goes on from there.
-            vmm.console.ask(
-                f"sh (dd bs=4096 skip={offset // 4096} count=0 && "
-                f"dd bs=1M count={length // MIB} of=/dev/null) </proc/kcore",
-                timeout=300)
-        for address in range(BASE, BASE + GIB, 128 * MIB):
-            try:
-                vmm.console.ask(f"sh devmem {address:#x}")
-            except GuestError:  # its kernel forbids it
-                pass
-        check_load(vmm)
-        expect_equal("violations", violations(vmm), 0)
-        expect_clean(vmm)
-    vmm.console.ask("load stop")
-    power_off(vmm)
-
-
-test("guard/innocent-6.1", kernel="6.1-cloud")(innocent)
-test("guard/innocent-6.12", kernel="6.12-generic")(innocent)
