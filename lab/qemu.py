@@ -13,11 +13,12 @@ import subprocess
 from pathlib import Path
 
 import apt
+import libraries
 
 PACKAGES = ["qemu-system-x86", "qemu-system-common", "qemu-system-data"]
 LEAST_VERSION = 10
 FOLDER = apt.CACHE / "qemu"
-LIBRARIES = "usr/lib/x86_64-linux-gnu"
+MODULES = "usr/lib/x86_64-linux-gnu/qemu"
 
 
 def version_of(program, env=None):
@@ -40,45 +41,10 @@ class Qemu:
         self.env = dict(os.environ)
         self.options = []
         if folder:
-            self.env["LD_LIBRARY_PATH"] = str(folder / LIBRARIES)
-            self.env["QEMU_MODULE_DIR"] = str(folder / LIBRARIES / "qemu")
+            self.env["LD_LIBRARY_PATH"] = libraries.search_path(folder)
+            self.env["QEMU_MODULE_DIR"] = str(folder / MODULES)
             for share in ("qemu", "seabios"):
                 self.options += ["-L", str(folder / "usr" / "share" / share)]
-
-
-def missing_libraries(program, folder):
-    env = dict(os.environ, LD_LIBRARY_PATH=str(folder / LIBRARIES))
-    text = apt.run(["ldd", str(program)], "ldd", env=env)
-    return re.findall(r"^\s*(\S+) => not found", text, re.M)
-
-
-def package_of(library, packages):
-    """The Debian package with a library, by the policy of their names:
-    libfoo.so.1 is in libfoo1, libfoo-2.so.0 in libfoo-2-0."""
-    stem, _, number = library.partition(".so.")
-    stem = stem.lower().replace("_", "-")
-    digit = stem[-1].isdigit()
-    base = f"{stem}-{number}" if digit else f"{stem}{number}"
-    for name in (base, f"{base}t64", f"{stem}-{number}", stem):
-        if name in packages:
-            return name
-    raise apt.LabError(f"no Debian package found for the library {library}")
-
-
-def add_libraries(program, folder):
-    """Unpack the libraries that ldd misses, until it misses none."""
-    names = None
-    for _ in range(5):
-        missing = missing_libraries(program, folder)
-        if not missing:
-            return
-        names = names or set(apt.run(
-            ["apt-cache", *apt.options(), "pkgnames"],
-            "listing packages").split())
-        apt.fetch(sorted({f"{package_of(m, names)}/{apt.SUITE}"
-                          for m in missing}), folder)
-    raise apt.LabError("libraries that QEMU needs are not to be had: "
-                       + ", ".join(missing))
 
 
 def fetch():
@@ -88,7 +54,7 @@ def fetch():
         apt.fetch([*(f"{name}/{apt.BACKPORTS}" for name in PACKAGES),
                    f"seabios/{apt.SUITE}"], folder)
         program = folder / "usr" / "bin" / "qemu-system-x86_64"
-        add_libraries(program, folder)
+        libraries.add_missing(program, folder)
         if version_of(str(program), Qemu(program, folder).env) \
                 < LEAST_VERSION:
             raise apt.LabError("the QEMU that was fetched does not run here")

@@ -32,11 +32,13 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "dump.h"
 
 #define AUTO_ONLINE "/sys/devices/system/memory/auto_online_blocks"
 #define MEMORY_DIR  "/sys/devices/system/memory"
 #define DRIVER_FILE "virtio_mem.ko"
 #define MAX_BUTTONS 4
+#define MAX_MARKS   32
 
 struct agent {
 	char cmdline[2048];
@@ -44,6 +46,7 @@ struct agent {
 	size_t line_len;
 	const char *seq; /* of the command being answered */
 	struct load loads[LOAD_MAX];
+	struct mark marks[MAX_MARKS];
 	int buttons[MAX_BUTTONS];
 	unsigned int nr_buttons;
 	char buf[65536];
@@ -301,6 +304,40 @@ static int cmd_load(struct agent *agent, char *args)
 	return 0;
 }
 
+/* mark SIZE_MIB: the physical address of each page that was marked. */
+static int cmd_mark(struct agent *agent, char *args)
+{
+	int nr = marks_make(strtoull(args, NULL, 10), agent->marks, MAX_MARKS);
+
+	for (int i = 0; i < nr; i++)
+		reply(agent, "0x%llx",
+		      (unsigned long long)agent->marks[i].phys);
+	return nr < 0 ? nr : 0;
+}
+
+/* dump FILE [ADDRESS...]: which kernel it is of, how much memory it has, and
+ * what it has of the pages at these addresses. */
+static int cmd_dump(struct agent *agent, char *args)
+{
+	char *save = NULL;
+	char *word = strtok_r(args, " ", &save);
+	char release[128];
+	struct dump dump;
+	int code = word ? dump_open(&dump, word) : -EINVAL;
+
+	if (code)
+		return code;
+	code = dump_release(&dump, release, sizeof(release));
+	if (!code)
+		reply(agent, "release=%s bytes=%llu", release,
+		      (unsigned long long)dump_bytes(&dump));
+	while (!code && (word = strtok_r(NULL, " ", &save)) != NULL)
+		reply(agent, "%s=%s", word,
+		      dump_page(&dump, strtoull(word, NULL, 16)));
+	dump_close(&dump);
+	return code;
+}
+
 /* Run a command of the shell and send what it prints. */
 static int cmd_sh(struct agent *agent, char *args)
 {
@@ -340,6 +377,7 @@ static const struct command {
 	{"blocks", cmd_blocks}, {"online", cmd_online},
 	{"insmod", cmd_insmod}, {"rmmod", cmd_rmmod},
 	{"load", cmd_load},	{"sh", cmd_sh},
+	{"mark", cmd_mark},	{"dump", cmd_dump},
 	{"reboot", cmd_reboot}, {"poweroff", cmd_poweroff},
 };
 

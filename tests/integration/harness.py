@@ -19,6 +19,7 @@ from lib.console import GuestError
 from lib.vmm import GIB, KIB, MIB, Elastic, Machine, VmmError
 
 KERNELS = ("6.1-cloud", "6.1-generic", "6.12-cloud", "6.12-generic")
+KEXEC_IMAGES = ("6.1-cloud.kexec", "6.12-cloud.kexec")
 
 TESTS = {}
 

@@ -42,6 +42,7 @@ class Machine:
     """What a VMM is asked to run."""
     kernel: str = "6.1-cloud"   # a name below build/kernels; or BARE
     image: str = "vmlinuz"      # or vmlinux
+    guest: str = ""             # or kexec: guest/image makes KERNEL.kexec
     cpus: int = 1
     memory: int = 512 * MIB
     elastic: list = dataclasses.field(default_factory=list)
@@ -58,7 +59,8 @@ class Machine:
         """The option and its value; none for a guest without an initrd."""
         if self.kernel == BARE:
             return []
-        return [option, str(GUEST_IMAGES / f"{self.kernel}.cpio")]
+        variant = f".{self.guest}" if self.guest else ""
+        return [option, str(GUEST_IMAGES / f"{self.kernel}{variant}.cpio")]
 
     def full_cmdline(self):
         if self.kernel == BARE:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""kexec: the next kernel starts over what the last one plugged."""
+from harness import GIB, MIB, expect, expect_equal, power_off, resize_to, test
+from lib import kexec
+from lib.agree import Witness
+
+CMDLINE = "console=ttyS0 quiet loglevel=3 init_on_alloc=0 agent.nodriver"
+
+
+def plug(vmm, witness, size, holes):
+    """Have size bytes plugged, with holes or without; some of it in use."""
+    if holes:
+        wanted = kexec.plug_every_other(vmm, "em0", size)
+        witness.check()
+        expect_equal("memory of the driver",
+                     kexec.ranges(vmm, "System RAM (virtio_mem)"), wanted)
+    else:
+        resize_to(vmm, witness, "em0", size, 120)
+    vmm.console.ask("mark 192", 180)
+
+
+def start_next(vmm, size, options, last):
+    """kexec, and what must be so before the new kernel's driver is there."""
+    before = vmm.show()
+    memory_map = kexec.firmware_map(vmm)
+    kexec.load(vmm, CMDLINE, *options, again=not last)
+    kexec.execute(vmm)
+    after = vmm.show()
+    for what in ("reboots", "pid"):
+        expect_equal(what, after[what], before[what])
+    for what in ("requested_bytes", "plugged_bytes", "resident_bytes"):
+        expect_equal(f"{what} after a kexec", after["elastic"][0][what],
+                     before["elastic"][0][what])
+    expect_equal("the firmware's map", kexec.firmware_map(vmm), memory_map)
+    top = kexec.ranges(vmm, "System RAM")[-1][1]
+    expect(top <= 768 * MIB, f"the kernel takes memory up to {top:#x}")
+    expect_equal("memory of the driver",
+                 kexec.ranges(vmm, "System RAM (virtio_mem)"), [])
+    witness = Witness(vmm, onlines=False)
+    witness.onlines = True
+    expect(witness.base < 768 * MIB, f"MemTotal {witness.base}")
+    vmm.console.ask("insmod virtio_mem.ko")
+    vmm.wait_plugged("em0", size, 120)
+    vmm.mem_total_settled()
+    witness.check()
+    return witness
+
+
+@test("kexec/in-a-row-6.1", kernel="6.1-cloud", few=2)
+@test("kexec/in-a-row-6.12", kernel="6.12-cloud", few=1)
+def in_a_row(lab, kernel, few):
+    """kexec again and again, by either system call, with 2 GiB plugged as one
+    piece or as every other memory block: no reset, all memory kept until the
+    new driver comes, never in the firmware's map, exact sizes in the end."""
+    vmm, witness = lab.guest(kernel=kernel, guest="kexec", cpus=2,
+                             memory=768 * MIB, max_bytes=16 * GIB,
+                             cmdline="init_on_alloc=0",
+                             options=["--guard", "kill"])
+    rounds = lab.rounds(few, 10)
+    for number in range(rounds):
+        plug(vmm, witness, 2 * GIB, holes=number % 2 == 0)
+        call = "-s" if number % 4 < 2 else "-c"
+        witness = start_next(vmm, 2 * GIB, (call, "-l"),
+                             number == rounds - 1)
+    resize_to(vmm, witness, "em0", 0, 120)
+    expect_equal("resets", vmm.show()["reboots"], 0)
+    power_off(vmm)
