@@ -31,7 +31,7 @@ static void deliver(struct virtio_pci *vp, unsigned int index)
 	struct virtio_pci_vector *vector = &vp->vectors[index];
 
 	if (!virtio_pci_msix_enabled(vp) || !virtio_pci_msix_unmasked(vp) ||
-	    vector->masked)
+	    vector->masked || !virtio_pci_is_master(vp))
 		return;
 	if (!vector->routed) {
 		vp->ops->route(vp->opaque, index, vector->address,

@@ -64,6 +64,11 @@ static uint32_t get(const struct virtio_pci *vp, unsigned int at,
 	return value;
 }
 
+bool virtio_pci_is_master(const struct virtio_pci *vp)
+{
+	return get(vp, REG_COMMAND, 2) & COMMAND_MASTER;
+}
+
 bool virtio_pci_msix_enabled(const struct virtio_pci *vp)
 {
 	return get(vp, MSIX_CONTROL, 2) & MSIX_ENABLE;
@@ -212,7 +217,8 @@ void virtio_pci_space_write(struct virtio_pci *vp, unsigned int offset,
 	if (overlaps(offset, len, REG_COMMAND, 2) ||
 	    overlaps(offset, len, REG_BAR0, 4))
 		place_bar(vp);
-	if (overlaps(offset, len, MSIX_CONTROL, 2))
+	if (overlaps(offset, len, MSIX_CONTROL, 2) ||
+	    overlaps(offset, len, REG_COMMAND, 2))
 		virtio_pci_msix_update(vp);
 	if (overlaps(offset, len, CAP_WINDOW + CAP_EXTRA, 4) &&
 	    window_target(vp, &target, &size))

@@ -144,6 +144,11 @@ void virtio_pci_bar_write(struct virtio_pci *vp, uint64_t offset,
 /* Device status as the driver sees it. */
 uint8_t virtio_pci_status(const struct virtio_pci *vp);
 
+/* True while the device may access guest memory, and send interrupts: the bus
+ * master bit of the PCI command register. A kernel clears it before another
+ * takes its place by kexec. */
+bool virtio_pci_is_master(const struct virtio_pci *vp);
+
 /* Features that both sides agreed on; 0 before FEATURES_OK. */
 uint64_t virtio_pci_features(const struct virtio_pci *vp);
 

@@ -109,7 +109,9 @@ static bool serve_one(struct elastic *e, const uint8_t *req, size_t len)
 	}
 	if (!virtq_usable(&e->queue))
 		return false; /* a system reset came first */
-	if (written < 0) {
+	/* Without the bus there is no way to answer: where the answer was to
+	 * go may be another kernel's memory by now. */
+	if (written < 0 || !virtio_pci_is_master(&e->vp)) {
 		break_queue(e);
 		return false;
 	}
@@ -140,7 +142,8 @@ static int take_request(struct elastic *e, uint8_t *req, size_t *len)
 /* Serve all that is in the queue. */
 static void serve(struct elastic *e)
 {
-	while (virtq_usable(&e->queue) && !e->quit) {
+	while (virtq_usable(&e->queue) && virtio_pci_is_master(&e->vp) &&
+	       !e->quit) {
 		uint8_t req[sizeof(struct vmem_request)] = {0};
 		size_t len = 0;
 		int ret = take_request(e, req, &len);

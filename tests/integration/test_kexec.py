@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """kexec: the next kernel starts over what the last one plugged."""
+import time
+
 from harness import GIB, MIB, expect, expect_equal, power_off, resize_to, test
 from lib import kexec
 from lib.agree import Witness
@@ -64,4 +66,31 @@ def in_a_row(lab, kernel, few):
                              number == rounds - 1)
     resize_to(vmm, witness, "em0", 0, 120)
     expect_equal("resets", vmm.show()["reboots"], 0)
+    power_off(vmm)
+
+
+def bus_master(vmm, on):
+    """Set the command register of the first elastic device."""
+    kexec.shell(vmm, "cd /sys/bus/pci/devices && for i in *; do "
+                "case $(cat $i/device) in 0x1058) "
+                f"printf '\\{6 if on else 2}' | "
+                "dd of=$i/config bs=1 seek=4 conv=notrunc;; esac; done")
+
+
+@test("kexec/device-off-the-bus")
+def off_the_bus(lab):
+    """A kernel about to be replaced takes the bus from its devices: then the
+    device neither interrupts nor touches memory, which may be another
+    kernel's; with the bus it goes on where it was."""
+    vmm, witness = lab.guest()
+    resize_to(vmm, witness, "em0", 128 * MIB)
+    requests = vmm.show()["elastic"][0]["requests"]
+    bus_master(vmm, False)
+    vmm.resize("em0", 256 * MIB)
+    time.sleep(2)
+    expect_equal("requests without the bus",
+                 vmm.show()["elastic"][0]["requests"], requests)
+    bus_master(vmm, True)
+    vmm.wait_plugged("em0", 256 * MIB)
+    witness.check()
     power_off(vmm)

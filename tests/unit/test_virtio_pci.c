@@ -442,11 +442,19 @@ static void interrupts(void **state)
 	assert_int_equal(g.nr_signals[0], 0);
 	set_space(&g, g.msix + 2, 0x8000, 2);
 	assert_int_equal(g.nr_signals[0], 1);
+	/* And without the bus, on which an interrupt is a write. */
+	set_space(&g, 4, 0x2, 2);
+	assert_false(virtio_pci_is_master(&g.vp));
+	virtio_pci_config_changed(&g.vp);
+	assert_int_equal(g.nr_signals[0], 1);
+	set_space(&g, 4, 0x6, 2);
+	assert_true(virtio_pci_is_master(&g.vp));
+	assert_int_equal(g.nr_signals[0], 2);
 	/* A vector that does not exist is none. */
 	set_common(&g, CONFIG_VECTOR, 7, 2);
 	assert_int_equal(common(&g, CONFIG_VECTOR, 2), 0xffff);
 	virtio_pci_config_changed(&g.vp);
-	assert_int_equal(g.nr_signals[0], 1);
+	assert_int_equal(g.nr_signals[0], 2);
 }
 
 static void config_space(void **state)
