@@ -10,8 +10,8 @@ BOOT = 640 * MIB
 PLUGGED = 514 * MIB
 CMDLINE = ("console=ttyS0 quiet loglevel=3 init_on_alloc=0 nr_cpus=1 "
            "reset_devices")
-# What a dump leaves out: zero pages no, page cache, free pages and memory that
-# is not plugged (offline); it keeps what processes have.
+# Without page cache and free pages, those that are not plugged among them;
+# with what processes have.
 DUMP = "makedumpfile --message-level 1 -d 22"
 
 
@@ -53,11 +53,11 @@ def every_other(lab, kernel, call):
     """The dump of a guest with holes is one of what was plugged: marked pages
     and the kernel's symbols are where they were, the rest is not in it."""
     vmm, marks = prepare(lab, kernel, call)
-    before = vmm.show()["elastic"][0]
-    addr = before["addr"]
+    addr = vmm.show()["elastic"][0]["addr"]
     expect(sum(int(mark, 16) >= addr for mark in marks) >= 3,
            f"marked: {marks}")
     kexec.crash(vmm)
+    before = vmm.show()["elastic"][0]
     in_part = addr + kexec.MEMORY_BLOCK + 64 * MIB  # 2 of 128 MiB plugged
     in_hole = addr + 3 * kexec.MEMORY_BLOCK
     beyond = addr + 8 * GIB
@@ -84,8 +84,9 @@ def every_other(lab, kernel, call):
 
     after = vmm.show()["elastic"][0]
     expect_equal("plugged", after["plugged_bytes"], PLUGGED)
-    expect_equal("held by the host", after["resident_bytes"],
-                 before["resident_bytes"])
+    expect(before["resident_bytes"] <= after["resident_bytes"] <= PLUGGED,
+           f"the host held {before['resident_bytes']} bytes before the dump, "
+           f"{after['resident_bytes']} after it")
     mark = vmm.console.mark()
     vmm.console.send("0 reboot\n")
     vmm.console.wait_for(kexec.READY, 180, mark, panics=False)
