@@ -50,7 +50,8 @@ static int run(void (*body)(void *arg), void *arg)
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		body(arg);
-		_exit(0);
+		/* Before _exit(), a sanitizer asks for what is forbidden. */
+		syscall(SYS_exit_group, 0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return status;
