@@ -185,15 +185,15 @@ class Asker:
         reply = self.link.getresponse()
         text = reply.read().decode()
         kind = "application/json"
-        operation = API["paths"].get(path.partition("?")[0], {}).get(
-            method.lower())
+        described = path.partition("?")[0]
+        operation = API["paths"].get(described, {}).get(method.lower())
         schema = {"$ref": "#/components/schemas/Error"}
         if operation:
             answer = operation["responses"].get(str(reply.status))
             expect(answer, f"{method} {path} answered {reply.status}, which "
                    f"is not described: {text}")
             kind, schema = answer_schema(answer)
-            self.seen.add((path, method.lower(), str(reply.status)))
+            self.seen.add((described, method.lower(), str(reply.status)))
         expect_equal("Content-Type", reply.headers["Content-Type"], kind)
         value = json.loads(text) if kind == "application/json" else text
         bad = complaints(value, schema)
