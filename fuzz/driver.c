@@ -217,6 +217,10 @@ static void step_respond(struct run *run)
 	if (type == VMEM_RESP_ACK && req.type == VMEM_REQ_STATE &&
 	    state == VMEM_STATE_PLUGGED)
 		set(run, run->plugged, &range, true);
+	/* What it says now counts, whatever it said before. */
+	if (type == VMEM_RESP_ACK && req.type == VMEM_REQ_STATE &&
+	    state == VMEM_STATE_UNPLUGGED)
+		set(run, run->plugged, &range, false);
 	/* It says that they stay. */
 	if ((type == VMEM_RESP_BUSY || type == VMEM_RESP_NACK) &&
 	    req.type == VMEM_REQ_UNPLUG)
