@@ -10,8 +10,12 @@
  * The kernel's own messages go to the same console; the prefix tells the two
  * apart. Parameters on the kernel command line:
  *
- *     agent.online=movable|kernel|off  what becomes of memory that is added
- *     agent.nodriver                   do not load virtio_mem
+ *     agent.online=movable|kernel|off|stock
+ *                                      what becomes of memory that is added;
+ *                                      stock: what the kernel has as default
+ *     agent.nodriver                   load no driver for virtio-mem
+ *     agent.driver=bellows             load bellows_mem, not virtio_mem;
+ *     bellows_mem.NAME=VALUE           with these parameters
  *     agent.nobutton                   ignore the power button
  */
 #include <dirent.h>
@@ -37,6 +41,7 @@
 #define AUTO_ONLINE "/sys/devices/system/memory/auto_online_blocks"
 #define MEMORY_DIR  "/sys/devices/system/memory"
 #define DRIVER_FILE "virtio_mem.ko"
+#define OUR_DRIVER  "bellows_mem"
 #define MAX_BUTTONS 4
 #define MAX_MARKS   32
 
@@ -94,24 +99,52 @@ static bool has_parameter(const struct agent *agent, const char *word)
 	return false;
 }
 
+/* Say so if a module did not load. */
+static void load_module(const char *file, const char *parameters)
+{
+	int code = module_insert(file, parameters);
+
+	if (code < 0 && code != -EEXIST)
+		printf("BELLOWS-ERROR %s: %s\n", file, strerror(-code));
+}
+
+/* What the kernel command line has for our driver, as modprobe gives it. */
+static void our_parameters(const struct agent *agent, char *text, size_t size)
+{
+	static const char prefix[] = OUR_DRIVER ".";
+	char copy[sizeof(agent->cmdline)];
+	char *save = NULL;
+	size_t used = 0;
+
+	snprintf(copy, sizeof(copy), "%s", agent->cmdline);
+	text[0] = '\0';
+	for (char *word = strtok_r(copy, " \n", &save); word;
+	     word = strtok_r(NULL, " \n", &save)) {
+		if (!strncmp(word, prefix, strlen(prefix)) && used < size)
+			used += (size_t)snprintf(text + used, size - used,
+						 "%s ", word + strlen(prefix));
+	}
+}
+
 /* Load all modules that the image lists, in their order. */
 static void load_modules(struct agent *agent)
 {
-	char list[2048];
+	bool ours = has_parameter(agent, "agent.driver=bellows");
+	char list[2048], parameters[256];
 	char *save = NULL;
 
 	if (read_text("/modules/order", list, sizeof(list)) < 0)
 		return;
 	for (char *file = strtok_r(list, "\n", &save); file;
 	     file = strtok_r(NULL, "\n", &save)) {
-		int code;
-
 		if (!strcmp(file, DRIVER_FILE) &&
-		    has_parameter(agent, "agent.nodriver"))
+		    (ours || has_parameter(agent, "agent.nodriver")))
 			continue;
-		code = module_insert(file);
-		if (code < 0 && code != -EEXIST)
-			printf("BELLOWS-ERROR %s: %s\n", file, strerror(-code));
+		load_module(file, "");
+	}
+	if (ours) {
+		our_parameters(agent, parameters, sizeof(parameters));
+		load_module(OUR_DRIVER ".ko", parameters);
 	}
 }
 
@@ -252,9 +285,14 @@ static int cmd_online(struct agent *agent, char *args)
 	return set_online_policy(args);
 }
 
+/* insmod FILE [PARAMETERS] */
 static int cmd_insmod(struct agent *agent, char *args)
 {
-	return module_insert(args);
+	char *parameters = strchr(args, ' ');
+
+	if (parameters)
+		*parameters++ = '\0';
+	return module_insert(args, parameters ? parameters : "");
 }
 
 static int cmd_rmmod(struct agent *agent, char *args)
@@ -481,7 +519,7 @@ int main(void)
 		set_online_policy("kernel");
 	else if (has_parameter(&agent, "agent.online=off"))
 		set_online_policy("off");
-	else
+	else if (!has_parameter(&agent, "agent.online=stock"))
 		set_online_policy("movable");
 	load_modules(&agent);
 	open_buttons(&agent);

@@ -38,7 +38,7 @@ void load_stop(struct load *load);
 bool load_alive(struct load *load);
 
 /* Load or unload a module of /modules. 0 or a negative errno value. */
-int module_insert(const char *file);
+int module_insert(const char *file, const char *parameters);
 int module_remove(const char *name);
 
 /* Write text to a file. 0 or a negative errno value. */

@@ -43,7 +43,7 @@ ssize_t read_text(const char *path, char *buf, size_t size)
 	return (ssize_t)used;
 }
 
-int module_insert(const char *file)
+int module_insert(const char *file, const char *parameters)
 {
 	char path[128];
 	int fd, code = 0;
@@ -52,7 +52,7 @@ int module_insert(const char *file)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (syscall(SYS_finit_module, fd, "", 0) < 0)
+	if (syscall(SYS_finit_module, fd, parameters, 0) < 0)
 		code = -errno;
 	close(fd);
 	return code;

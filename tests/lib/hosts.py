@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tests of the lab itself: an emulated host around small commands."""
+"""Tests of the lab itself, around small commands, and of the Linux driver's
+build."""
 import os
 import pty
 import signal
@@ -116,12 +117,23 @@ def conformance_here():
     return "\n".join(failed) or None
 
 
+def linux_driver_is_clean():
+    """The Linux driver builds for the oldest and the newest of the lab's
+    kernels without a warning, of sparse neither."""
+    done = subprocess.run([str(ROOT / "guest" / "linux" / "build"), "--sparse",
+                           "6.1-cloud", "6.12-generic"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    return done.stderr[-2000:] if done.returncode else None
+
+
 HOST_TESTS = {
     "host/streams-and-status": streams_and_status,
     "host/kvm-and-files": kvm_and_files,
     "host/nodes": nodes_asked_for,
     "host/interrupt": interrupt_ends_it,
     "host/bad-use": bad_use_is_refused,
+    "host/linux-driver": linux_driver_is_clean,
 }
 if os.access("/dev/kvm", os.R_OK | os.W_OK):
     HOST_TESTS["host/conformance"] = conformance_here
