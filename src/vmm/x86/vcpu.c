@@ -166,14 +166,18 @@ static void save_msrs(struct vcpu_state *state, const struct kvm_msr_list *list,
 	} one;
 
 	for (uint32_t i = 0; i < list->nmsrs; i++) {
-		/* Time goes on across a reset. */
-		if (list->indices[i] == MSR_TSC)
-			continue;
 		memset(&one, 0, sizeof(one));
 		one.head.nmsrs = 1;
 		one.entry.index = list->indices[i];
-		if (ioctl(fd, KVM_GET_MSRS, &one) == 1)
-			state->msrs[state->nr_msrs++] = one.entry;
+		if (ioctl(fd, KVM_GET_MSRS, &one) != 1)
+			continue;
+		/* Time goes on across a reset. KVM takes zero for a vCPU that
+		 * is new, and sets it to the time of the others. That must be
+		 * done: on AMD, KVM loses a vCPU's offset at a triple fault,
+		 * and its timers are then late by the host's uptime. */
+		if (one.entry.index == MSR_TSC)
+			one.entry.data = 0;
+		state->msrs[state->nr_msrs++] = one.entry;
 	}
 }
 
