@@ -73,6 +73,11 @@ class Host:
                         + of_node]
         return options
 
+    def pool(self):
+        """Pages too large to be found once the host runs."""
+        count = self.args.gigantic
+        return f" hugepagesz=1G hugepages={count}" if count else ""
+
     def command_line(self, emulator, kernel, image, port):
         share = "security_model=none,multidevs=remap"
         return [
@@ -83,7 +88,7 @@ class Host:
             "-cpu", "max", "-smp", str(self.args.cpus),
             *self.memory_options(),
             "-kernel", str(kernel / "vmlinux"), "-initrd", str(image),
-            "-append", CMDLINE,
+            "-append", CMDLINE + self.pool(),
             "-serial", f"file:{self.log}", "-no-reboot",
             "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=relay,fd={port}",

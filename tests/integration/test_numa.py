@@ -4,6 +4,7 @@ memory. numa/ runs on a host with two nodes, numa4/ on one with four."""
 import random
 import re
 import threading
+import time
 from pathlib import Path
 
 from harness import (GIB, KIB, MIB, Elastic, Failed, expect, expect_equal,
@@ -189,7 +190,7 @@ class Pool:
 def walk_pool(lab):
     """The same walk with pages of a pool, which come back."""
     with Pool(0, 300) as zero, Pool(1, 300) as one:
-        walk(lab, 3, (60, 200), "2M")
+        walk(lab, 3, (200, 200), "2M")
         expect_equal("free pages", (zero.free(), one.free()), (300, 300))
 
 
@@ -214,6 +215,34 @@ def runs_dry(lab):
         vmm.wait_plugged("em0", 0)
         expect_equal("free pages at 0", pool.free(), 160)
         power_off(vmm)
+
+
+@test("numa/gigantic-pages")
+def gigantic(lab):
+    """A page of 1 GiB from the pool is a block, and comes back."""
+    free = {n: NODES / f"node{n}/hugepages/hugepages-1048576kB/free_hugepages"
+            for n in range(2)}
+    count = lambda: {n: int(path.read_text()) for n, path in free.items()}
+    before = count()
+    expect_equal("free pages of 1 GiB (./dev lab --gigantic 1)",
+                 sum(before.values()), 1)
+    host = 0 if before[0] else 1
+    vmm = lab.start(memory=512 * MIB, options=[
+        "--elastic", f"id=em0,max=2G,pages=1G,host={host}"],
+        cmdline="init_on_alloc=0")
+    base = vmm.mem_total()
+    vmm.resize("em0", GIB)
+    vmm.wait_plugged("em0", GIB)
+    wait_until("the guest counts it", lambda: vmm.mem_total() == base + GIB)
+    expect_equal("free pages", count(), {0: 0, 1: 0})
+    vmm.resize("em0", 2 * GIB)
+    time.sleep(3)
+    expect_equal("plugged, the pool empty", vmm.status()["em0"]["plugged"],
+                 GIB)
+    vmm.resize("em0", 0)
+    vmm.wait_plugged("em0", 0)
+    expect_equal("free pages", count(), before)
+    power_off(vmm)
 
 
 @test("numa/64-nodes")
