@@ -162,7 +162,7 @@ def settle(vmm, mark, target, base, restarted):
 def interruptions(lab):
     """Resizes interrupted by resets, stops, signals and one another."""
     first = int(os.environ.get("BELLOWS_SEED", 0))
-    count = 1 if first else lab.rounds(12, 300)
+    count = 1 if first else lab.rounds(20, 300)
     vmm = None
     for seed in range(first or 1, (first or 1) + count):
         it = Interruption(seed)

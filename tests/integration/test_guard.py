@@ -8,12 +8,24 @@ from pathlib import Path
 from harness import (GIB, MIB, Elastic, check_load, expect, expect_equal,
                      power_off, resize_to, test, wait_filled, wait_until)
 from lib.bellows import bellows
+from lib.paths import BUILD
 from lib.vmm import Machine
 
 # Of the only elastic device of a guest with 512 MiB.
 BASE = 4 * GIB
 BLOCK = 2 * MIB
 UFFD = Path("/dev/userfaultfd")
+
+
+@test("guard/fence-on-this-kernel")
+def fence(lab):
+    """The fence's unit tests, on the kernel of a KVM host."""
+    done = subprocess.run([str(BUILD / "tests" / "unit" / "test_fence")],
+                          capture_output=True, text=True, timeout=120,
+                          check=False)
+    expect_equal(f"exit status ({done.stdout} {done.stderr})",
+                 done.returncode, 0)
+    expect("SKIP" not in done.stdout, f"not all ran: {done.stdout}")
 
 
 def peek(vmm, address, bits=32):

@@ -158,7 +158,7 @@ def walk(lab, seed, steps, pages, nodes=2):
 
 
 # (steps in an ordinary run, with --soak)
-test("numa/walk-small-pages", seed=1, steps=(40, 200), pages="4K")(walk)
+test("numa/walk-small-pages", seed=1, steps=(60, 200), pages="4K")(walk)
 test("numa/walk-huge-pages", seed=2, steps=(200, 200), pages="thp")(walk)
 test("numa4/walk", seed=4, steps=(40, 200), pages="4K", nodes=4)(walk)
 
@@ -215,6 +215,28 @@ def runs_dry(lab):
         vmm.wait_plugged("em0", 0)
         expect_equal("free pages at 0", pool.free(), 160)
         power_off(vmm)
+
+
+@test("numa/policies")
+def policies(lab):
+    """Memory comes from the nodes that its device's policy says."""
+    wanted = {"both": "host=0-1,policy=interleave",
+              "second": "host=1,policy=preferred",
+              "first": "host=0,policy=bind"}
+    options = ["--prealloc"]
+    for name, placement in wanted.items():
+        options += ["--elastic", f"id={name},max=256M,{placement}"]
+    vmm = lab.start(memory=512 * MIB, options=options,
+                    cmdline="init_on_alloc=0")
+    for name in wanted:
+        vmm.resize(name, 256 * MIB)
+        vmm.wait_plugged(name, 256 * MIB)
+    held = residence(vmm)
+    expect_equal("interleaved", held["both"],
+                 {0: 128 * MIB, 1: 128 * MIB})
+    expect_equal("preferred", held["second"], {1: 256 * MIB})
+    expect_equal("bound", held["first"], {0: 256 * MIB})
+    power_off(vmm)
 
 
 @test("numa/gigantic-pages")

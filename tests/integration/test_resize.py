@@ -54,7 +54,8 @@ def changed(lab):
 def block_size(lab, block, sizes, kernel="6.1-cloud"):
     """A device with other blocks than the default."""
     vmm, witness = lab.guest(kernel=kernel, elastic=[
-        Elastic(2 * GIB, block_bytes=block)], cmdline="init_on_alloc=0")
+        Elastic(max(sizes) * MIB, block_bytes=block)],
+        cmdline="init_on_alloc=0")
     for size in sizes:
         resize_to(vmm, witness, "em0", size * MIB)
     power_off(vmm)
@@ -66,6 +67,9 @@ test("resize/block-128m", block=128 * MIB, kernel="6.12-cloud",
      sizes=(128, 1024, 2048, 384, 0))(block_size)
 test("resize/block-256m", block=256 * MIB,
      sizes=(256, 2048, 1024, 0))(block_size)
+test("resize/block-1g", block=GIB, sizes=(1024, 4096, 2048, 0))(block_size)
+test("resize/block-2g", block=2 * GIB, kernel="6.12-cloud",
+     sizes=(2048, 4096, 2048, 0))(block_size)
 
 
 @test("resize/several-devices")
