@@ -24,6 +24,12 @@ static void kick_handler(int signal_number)
 	/* Its arrival is all that matters: KVM_RUN returns EINTR. */
 }
 
+/* Have KVM_RUN return at once, or not. Any thread may. */
+static void set_immediate_exit(struct vcpu *vcpu, bool at_once)
+{
+	__atomic_store_n(&vcpu->run->immediate_exit, at_once, __ATOMIC_RELAXED);
+}
+
 /* Park until the group runs. False: end. */
 static bool wait_for_run(struct vcpu *vcpu)
 {
@@ -39,7 +45,7 @@ static bool wait_for_run(struct vcpu *vcpu)
 		pthread_cond_wait(&group->changed, &group->lock);
 	group->nr_parked--;
 	run = group->phase == VCPUS_RUN;
-	vcpu->run->immediate_exit = 0;
+	set_immediate_exit(vcpu, false);
 	pthread_mutex_unlock(&group->lock);
 	return run;
 }
@@ -87,7 +93,7 @@ static void complete_exit(struct vcpu *vcpu)
 {
 	struct error err;
 
-	vcpu->run->immediate_exit = 1;
+	set_immediate_exit(vcpu, true);
 	while (ioctl(vcpu->fd, KVM_RUN, 0) == 0 && !handle_exit(vcpu, &err))
 		;
 }
@@ -209,7 +215,7 @@ static void kick(struct vcpus *vcpus)
 
 		if (!vcpu->started)
 			continue;
-		vcpu->run->immediate_exit = 1;
+		set_immediate_exit(vcpu, true);
 		pthread_kill(vcpu->thread, KICK_SIGNAL);
 	}
 }
