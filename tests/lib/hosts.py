@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tests of the lab itself, around small commands, and of the Linux driver's
 build."""
+import functools
 import os
 import pty
 import signal
@@ -9,11 +10,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import conformance
+from . import conformance, units
 from .bellows import BellowsVmm
-from .paths import ROOT
+from .paths import BUILD, ROOT
 from .qemu import QemuVmm
 
+INTEGRATION = ROOT / "tests" / "integration" / "run"
 LAB = [str(ROOT / "dev"), "lab", "--emulate", "--cpus", "1", "--memory", "1G",
        "--"]
 
@@ -117,6 +119,32 @@ def conformance_here():
     return "\n".join(failed) or None
 
 
+# The sanitizers' own system calls are not the sandbox's.
+WITHOUT_SANDBOX = """\
+#!/bin/sh
+[ "$1" != run ] || {{ shift; set -- run --sandbox off "$@"; }}
+exec {bellows} "$@"
+"""
+
+
+def hostile_guests(kind):
+    """All that hostile guests do, against a VMM that was built with a
+    sanitizer: the guard's threads, and the devices' and the vCPUs' part."""
+    how = units.SANITIZERS[kind]
+    built = units.build_folder(kind)
+    units.configure(built, how["options"], "gcc")
+    units.compile_(built, ["bellows"])
+    with tempfile.TemporaryDirectory() as folder:
+        command = Path(folder) / "bellows"
+        command.write_text(WITHOUT_SANDBOX.format(bellows=built / "bellows"))
+        command.chmod(0o755)
+        (Path(folder) / "guest").symlink_to(BUILD / "guest")
+        done = units.run([str(INTEGRATION), "lab/hostile/"],
+                         env=dict(os.environ, **how["env"],
+                                  BELLOWS_BUILD=folder))
+    return units.tail(done.stdout, 60) if done.returncode else None
+
+
 def linux_driver_is_clean():
     """The Linux driver builds for the oldest and the newest of the lab's
     kernels without a warning, of sparse neither."""
@@ -137,3 +165,7 @@ HOST_TESTS = {
 }
 if os.access("/dev/kvm", os.R_OK | os.W_OK):
     HOST_TESTS["host/conformance"] = conformance_here
+    if os.geteuid() == 0:       # who may have the guard
+        for _kind in units.SANITIZERS:
+            HOST_TESTS[f"host/hostile-{_kind}"] = functools.partial(
+                hostile_guests, _kind)
