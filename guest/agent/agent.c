@@ -16,7 +16,7 @@
  *     agent.nodriver                   load no driver for virtio-mem
  *     agent.driver=bellows             load bellows_mem, not virtio_mem;
  *     bellows_mem.NAME=VALUE           with these parameters
- *     agent.nobutton                   ignore the power button
+ *     agent.nobutton                   ignore the power and sleep buttons
  */
 #include <dirent.h>
 #include <errno.h>
@@ -159,7 +159,12 @@ static int set_online_policy(const char *policy)
 	return -EINVAL;
 }
 
-/* Open the input devices that have a power key. */
+static bool has_key(const unsigned char *keys, unsigned int key)
+{
+	return keys[key / 8] & (1 << key % 8);
+}
+
+/* Open the input devices that have a power or a sleep key. */
 static void open_buttons(struct agent *agent)
 {
 	if (has_parameter(agent, "agent.nobutton"))
@@ -174,7 +179,7 @@ static void open_buttons(struct agent *agent)
 		if (fd < 0)
 			continue;
 		if (ioctl(fd, (int)EVIOCGBIT(EV_KEY, sizeof(keys)), keys) > 0 &&
-		    keys[KEY_POWER / 8] & (1 << KEY_POWER % 8))
+		    (has_key(keys, KEY_POWER) || has_key(keys, KEY_SLEEP)))
 			agent->buttons[agent->nr_buttons++] = fd;
 		else
 			close(fd);
@@ -185,6 +190,14 @@ static void power_off(void)
 {
 	sync();
 	reboot(RB_POWER_OFF);
+}
+
+/* Returns when it has woken. */
+static void suspend(void)
+{
+	int code = write_text("/sys/power/state", "mem");
+
+	printf("BELLOWS-AWAKE %s\n", code < 0 ? strerror(-code) : "well");
 }
 
 /* ---- Commands ----------------------------------------------------------- */
@@ -461,9 +474,12 @@ static void handle_button(int fd)
 	struct input_event event;
 
 	while (read(fd, &event, sizeof(event)) == sizeof(event)) {
-		if (event.type == EV_KEY && event.code == KEY_POWER &&
-		    event.value == 1)
+		if (event.type != EV_KEY || event.value != 1)
+			continue;
+		if (event.code == KEY_POWER)
 			power_off();
+		if (event.code == KEY_SLEEP)
+			suspend();
 	}
 }
 

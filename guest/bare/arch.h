@@ -73,6 +73,27 @@ extern const uint8_t arch_probe_code[], arch_probe_code_end[];
 bool arch_run_on_all(unsigned int nr, void (*fn)(void *arg, unsigned int cpu),
 		     void *arg);
 
+/* How a suspended machine is to go on, and so what it is told. */
+enum arch_wake {
+	ARCH_WAKE_REAL, /* ours, in real mode */
+	ARCH_WAKE_FLAT, /* ours, in flat 32-bit mode */
+	ARCH_WAKE_AT,	/* an address as it is, for real mode */
+	ARCH_WAKE_AT64, /* the same, for flat mode */
+};
+
+/*
+ * Ask the firmware for a sleeping state by its type: 0 to 7. False if nothing
+ * came of it; true once the machine has woken, as a processor alone: *status is
+ * why, as the machine has it.
+ */
+bool arch_suspend(unsigned int type, enum arch_wake how, uint64_t addr,
+		  uint16_t *status);
+/* The type that suspends to memory. */
+extern const unsigned int arch_suspend_type;
+
+/* As a suspending kernel tells the machine: it is idle from now on, or not. */
+void arch_say_idle(bool idle);
+
 _Noreturn void arch_power_off(void);
 _Noreturn void arch_reset(void);
 

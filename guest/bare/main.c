@@ -74,6 +74,35 @@ static int reset(char *args)
 	arch_reset();
 }
 
+static int suspend(char *args)
+{
+	static const char *const words[] = {"real", "flat", "at", "at64"};
+	const char *how = next_word(&args);
+	uint64_t addr = number(next_word(&args));
+	const char *type = next_word(&args);
+	uint16_t status = 0;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++) {
+		if (!same(words[i], how))
+			continue;
+		if (arch_suspend(*type ? (unsigned int)number(type)
+				       : arch_suspend_type,
+				 (enum arch_wake)i, addr, &status)) {
+			memdevs_find();
+			answer();
+			print("woke status=%x\n", status);
+		}
+		return 0;
+	}
+	return 22;
+}
+
+static int say_idle(char *args)
+{
+	arch_say_idle(number(next_word(&args)) != 0);
+	return 0;
+}
+
 static const struct verb general_verbs[];
 
 static const struct verb *const tables[] = {
@@ -93,8 +122,12 @@ static int help(char *args)
 }
 
 static const struct verb general_verbs[] = {
-	{"help", help, ""},	     {"ping", ping, ""},
-	{"poweroff", power_off, ""}, {"reset", reset, "reset the machine"},
+	{"help", help, ""},
+	{"ping", ping, ""},
+	{"poweroff", power_off, ""},
+	{"reset", reset, "reset the machine"},
+	{"suspend", suspend, "real|flat|at|at64 [ADDRESS [TYPE]]"},
+	{"idle", say_idle, "0|1: say that we are suspended to idle"},
 	{NULL, NULL, NULL},
 };
 

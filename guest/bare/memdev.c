@@ -47,6 +47,7 @@ static void sort_by_address(void)
 
 void memdevs_find(void)
 {
+	nr_devices = 0;
 	for (unsigned int bdf = 0; bdf < NR_BDF; bdf++) {
 		struct memdev *m = &devices[nr_devices];
 
@@ -54,6 +55,7 @@ void memdevs_find(void)
 		    arch_pci_read(bdf, 2, 2) != PCI_DEVICE_ID ||
 		    !virtio_probe(&m->virtio, bdf))
 			continue;
+		m->running = m->usual = false;
 		memdev_read_config(m);
 		nr_devices++;
 	}

@@ -49,7 +49,8 @@ struct memdev {
 	bool usual;   /* by memdev_start_usual() */
 };
 
-/* Find the machine's devices; called once. */
+/* Find the machine's devices, and let them have the bus. None runs then: at the
+ * start, and when the machine has slept. */
 void memdevs_find(void);
 unsigned int memdev_count(void);
 struct memdev *memdev(unsigned int index);

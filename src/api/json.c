@@ -13,6 +13,8 @@ static const char *state_name(enum vm_state state)
 		return "running";
 	case VM_PAUSED:
 		return "paused";
+	case VM_SUSPENDED:
+		return "suspended";
 	case VM_REBOOTING:
 		return "rebooting";
 	case VM_STOPPING:
@@ -69,6 +71,8 @@ static json_t *elastic_json(const struct vm_elastic_status *e)
 	set_number(object, "resident_bytes", e->resident_bytes);
 	json_object_set_new(object, "driver",
 			    json_string(driver_name(e->driver)));
+	json_object_set_new(object, "persistent_suspend",
+			    json_boolean(e->persistent_suspend));
 	set_number(requests, "plug", e->nr_plug);
 	set_number(requests, "unplug", e->nr_unplug);
 	set_number(requests, "unplug_all", e->nr_unplug_all);

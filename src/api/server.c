@@ -75,6 +75,7 @@ static void answer_failure(struct evhttp_request *req, int ret,
 	case ENOENT:
 		answer_error(req, HTTP_NOTFOUND, err->text);
 		break;
+	case EPERM:
 	case ESRCH:
 		answer_error(req, 409, err->text);
 		break;
@@ -230,24 +231,28 @@ static int op_reboot(struct server *server, const json_t *body,
 	return ret ? ret : vm_reboot(server->vm, err);
 }
 
-static int set_paused(struct server *server, const json_t *body, bool paused,
+static int op_pause(struct server *server, const json_t *body,
+		    struct error *err)
+{
+	int ret = api_parse_nothing(body, err);
+
+	return ret ? ret : vm_pause(server->vm, err);
+}
+
+static int op_suspend(struct server *server, const json_t *body,
 		      struct error *err)
 {
 	int ret = api_parse_nothing(body, err);
 
-	return ret ? ret : vm_pause(server->vm, paused, err);
-}
-
-static int op_pause(struct server *server, const json_t *body,
-		    struct error *err)
-{
-	return set_paused(server, body, true, err);
+	return ret ? ret : vm_suspend(server->vm, err);
 }
 
 static int op_resume(struct server *server, const json_t *body,
 		     struct error *err)
 {
-	return set_paused(server, body, false, err);
+	int ret = api_parse_nothing(body, err);
+
+	return ret ? ret : vm_resume(server->vm, err);
 }
 
 static int op_stop(struct server *server, const json_t *body, struct error *err)
@@ -283,6 +288,8 @@ static const struct operation {
 	{API_PREFIX "/reboot", EVHTTP_REQ_POST, "POST", 202, op_reboot,
 	 answer_status},
 	{API_PREFIX "/pause", EVHTTP_REQ_POST, "POST", 202, op_pause,
+	 answer_status},
+	{API_PREFIX "/suspend", EVHTTP_REQ_POST, "POST", 202, op_suspend,
 	 answer_status},
 	{API_PREFIX "/resume", EVHTTP_REQ_POST, "POST", 202, op_resume,
 	 answer_status},

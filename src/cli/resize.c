@@ -216,6 +216,18 @@ static int watch(struct resize *r, double began, struct error *err)
 
 /* ---- The result -------------------------------------------------------- */
 
+static const char *reason_not_reached(const struct resize *r,
+				      const json_t *before, const json_t *now)
+{
+	const char *state = cli_string(r->now, "state");
+
+	if (!strcmp(state, "suspended"))
+		return "the guest is suspended, and hears of it once it wakes";
+	if (!strcmp(state, "paused"))
+		return "the VM is paused, and hears of it once it goes on";
+	return diagnose(before, now);
+}
+
 static void print_device(const struct resize *r, const json_t *target,
 			 double seconds)
 {
@@ -237,7 +249,7 @@ static void print_device(const struct resize *r, const json_t *target,
 	else
 		printf("%s: %s plugged, %s wanted, after %.2f s: %s\n", id,
 		       cli_size(plugged).text, cli_size(wanted).text, seconds,
-		       diagnose(before, now));
+		       reason_not_reached(r, before, now));
 }
 
 static json_t *device_result(const struct resize *r, const json_t *target)
@@ -247,8 +259,10 @@ static json_t *device_result(const struct resize *r, const json_t *target)
 	const json_t *now = find_device(r->now, id);
 	json_int_t plugged = (json_int_t)cli_number(now, "plugged_bytes");
 	json_int_t wanted = (json_int_t)cli_number(target, "requested_bytes");
-	json_t *reason = plugged == wanted ? json_null()
-					   : json_string(diagnose(before, now));
+	json_t *reason =
+		plugged == wanted
+			? json_null()
+			: json_string(reason_not_reached(r, before, now));
 
 	return json_pack("{s:s, s:I, s:I, s:I, s:o}", "id", id, "before_bytes",
 			 (json_int_t)cli_number(before, "plugged_bytes"),

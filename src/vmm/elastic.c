@@ -288,6 +288,7 @@ static int make_device(struct elastic *e, uint64_t requested_bytes,
 		.region_size = e->max_bytes,
 		.block_size = e->block_bytes,
 		.requested_size = requested_bytes,
+		.persistent_suspend = true,
 		.has_node = e->node >= 0,
 		.node_id = (uint16_t)(e->node >= 0 ? e->node : 0),
 	};
@@ -478,19 +479,36 @@ static int take_back(struct elastic *e)
 	return 0;
 }
 
+/* The transport to its power-on state; a request that is served is finished
+ * first. No block changes. */
+static void power_cycle(struct elastic *e)
+{
+	/* First, so that the worker finds it stopped when it comes back. */
+	virtq_stop(&e->queue);
+	while (e->busy)
+		pthread_cond_wait(&e->idle, &e->lock);
+	e->reset_wanted = false;
+	virtio_pci_system_reset(&e->vp);
+	vmem_device_reset(e->dev);
+}
+
+void elastic_sleep(struct elastic *e)
+{
+	pthread_mutex_lock(&e->lock);
+	power_cycle(e);
+	pthread_mutex_unlock(&e->lock);
+}
+
 int elastic_reset(struct elastic *e, struct error *err)
 {
 	int ret;
 
 	pthread_mutex_lock(&e->lock);
-	/* First, so that the worker finds it stopped when it comes back. */
-	virtq_stop(&e->queue);
-	while (e->busy || e->giving_back)
-		pthread_cond_wait(&e->idle, &e->lock);
-	e->reset_wanted = false;
 	/* Before the core's: no notification of ours may reach a guest that
 	 * knows nothing of the device yet. */
-	virtio_pci_system_reset(&e->vp);
+	power_cycle(e);
+	while (e->giving_back)
+		pthread_cond_wait(&e->idle, &e->lock);
 	e->renewing = !hostmem_must_populate(&e->placement) &&
 		      hostmem_resident(&e->mem) > 0;
 	ret = vmem_device_system_reset(e->dev);
@@ -551,6 +569,31 @@ void elastic_request(struct elastic *e, uint64_t requested_bytes)
 	pthread_mutex_unlock(&e->lock);
 }
 
+static bool has_persistent_suspend(const struct elastic *e)
+{
+	return vmem_device_accepted_features(e->dev) &
+	       1ULL << VMEM_F_PERSISTENT_SUSPEND;
+}
+
+int elastic_check_suspend(struct elastic *e, struct error *err)
+{
+	struct vmem_config config;
+	bool refuses;
+
+	pthread_mutex_lock(&e->lock);
+	vmem_device_get_config(e->dev, &config);
+	refuses = (virtio_pci_status(&e->vp) & VIRTIO_STATUS_DRIVER_OK) &&
+		  !has_persistent_suspend(e) && config.plugged_size > 0;
+	pthread_mutex_unlock(&e->lock);
+	if (!refuses)
+		return 0;
+	return error_set(err, -EPERM,
+			 "the guest refuses to suspend: its driver of elastic "
+			 "device '%s', which has %s plugged, did not accept "
+			 "PERSISTENT_SUSPEND (Linux's does since 6.10)",
+			 e->id, size_format(config.plugged_size).text);
+}
+
 /* A driver's core acknowledges a device that no driver then takes. */
 static enum vm_driver driver_state(uint8_t status)
 {
@@ -584,6 +627,7 @@ void elastic_get_status(struct elastic *e, struct vm_elastic_status *status)
 		.requested_bytes = config.requested_size,
 		.plugged_bytes = config.plugged_size,
 		.driver = driver_state(virtio_pci_status(&e->vp)),
+		.persistent_suspend = has_persistent_suspend(e),
 		.nr_plug = e->nr_requests[VMEM_REQ_PLUG],
 		.nr_unplug = e->nr_requests[VMEM_REQ_UNPLUG],
 		.nr_unplug_all = e->nr_requests[VMEM_REQ_UNPLUG_ALL],

@@ -4,8 +4,8 @@
  * the thread that serves its queue, so that no vCPU waits for memory to be
  * committed or discarded.
  *
- * Threads: create, start and destroy from the VM's owner; elastic_reset() while
- * no vCPU runs; the rest from any thread.
+ * Threads: create, start and destroy from the VM's owner; elastic_reset() and
+ * elastic_sleep() while no vCPU runs; the rest from any thread.
  */
 #ifndef VMM_ELASTIC_H
 #define VMM_ELASTIC_H
@@ -47,6 +47,10 @@ void elastic_destroy(struct elastic *elastic);
  * but before the driver gets any; waits for what the reset before it left. */
 int elastic_reset(struct elastic *elastic, struct error *err);
 
+/* The machine is suspended, which to the device is a loss of power; but memory
+ * stays, plugged and with its content. */
+void elastic_sleep(struct elastic *elastic);
+
 /* When the host had back what the last reset took (CLOCK_MONOTONIC,
  * microseconds); UINT64_MAX: not yet. */
 uint64_t elastic_given_back_us(struct elastic *elastic);
@@ -56,6 +60,10 @@ const char *elastic_id(const struct elastic *elastic);
 /* Whether requested_bytes can be asked for; the sentence says what can. */
 int elastic_check_request(const struct elastic *elastic,
 			  uint64_t requested_bytes, struct error *err);
+
+/* -EPERM if the guest's driver would let no machine suspend: it has memory
+ * plugged, and knows nothing of PERSISTENT_SUSPEND. */
+int elastic_check_suspend(struct elastic *elastic, struct error *err);
 
 /* Ask the guest for it; it was checked. */
 void elastic_request(struct elastic *elastic, uint64_t requested_bytes);

@@ -40,10 +40,11 @@ struct machine_plan {
 };
 
 struct machine_ops {
-	/* The guest asked for a reset or for power-off. Called from a vCPU
-	 * thread; must return at once. */
+	/* The guest asked for a reset, for power-off, or to be suspended to
+	 * memory. Called from a vCPU thread; must return at once. */
 	void (*reset)(void *opaque);
 	void (*poweroff)(void *opaque);
+	void (*sleep)(void *opaque);
 };
 
 /* NUMA, as firmware tells it. */
@@ -78,8 +79,14 @@ void machine_destroy(struct machine *machine);
 /* Interrupt line of the serial port. Any thread. */
 void machine_serial_irq(struct machine *machine, bool level);
 
-/* Press the power button. Any thread. */
+/* Press the power button, the sleep button. Any thread. */
 void machine_power_button(struct machine *machine);
+void machine_sleep_button(struct machine *machine);
+
+/* Whether the guest has suspended itself and is idle, its processors running,
+ * as far as it said so; and wake it from that. Any thread. */
+bool machine_is_idle(struct machine *machine);
+void machine_wake_idle(struct machine *machine);
 
 /*
  * Bring platform devices to their power-on state and load kernel and firmware
@@ -89,6 +96,14 @@ void machine_power_button(struct machine *machine);
 int machine_boot(struct machine *machine, const struct boot_source *source,
 		 struct error *err);
 
+/*
+ * The guest is suspended to memory: platform devices lose what they held. All
+ * vCPUs are stopped, until machine_wake(): from then machine_vcpu_reset() sets
+ * the first one to where the guest wanted to go on. -ENOENT: that is nowhere.
+ */
+int machine_sleep(struct machine *machine, struct error *err);
+int machine_wake(struct machine *machine, struct error *err);
+
 /* Make what the architecture keeps for a vCPU, and configure it (features,
  * identity). fd and index are the vCPU's. */
 int machine_vcpu_create(struct machine *machine, struct machine_vcpu **vcpu,
@@ -96,7 +111,8 @@ int machine_vcpu_create(struct machine *machine, struct machine_vcpu **vcpu,
 void machine_vcpu_destroy(struct machine_vcpu *vcpu);
 
 /* Power-on state; the first vCPU is set to enter the kernel that
- * machine_boot() loaded, the others wait to be started. Called while its thread
+ * machine_boot() loaded, or where machine_wake() found, the others wait to be
+ * started. Called while its thread
  * is parked. */
 int machine_vcpu_reset(struct machine_vcpu *vcpu, struct error *err);
 

@@ -82,9 +82,22 @@ static void guest_poweroff(void *opaque)
 	vcpus_hold_self(&vm->vcpus);
 }
 
+static void guest_sleep(void *opaque)
+{
+	struct vm *vm = opaque;
+
+	/* In this order, as for a reset. */
+	pthread_mutex_lock(&vm->lock);
+	vm->want_sleep = true;
+	pthread_cond_signal(&vm->wish);
+	pthread_mutex_unlock(&vm->lock);
+	vcpus_hold_self(&vm->vcpus);
+}
+
 static const struct machine_ops vm_machine_ops = {
 	.reset = guest_reset,
 	.poweroff = guest_poweroff,
+	.sleep = guest_sleep,
 };
 
 static void vcpu_failed(void *opaque, const struct error *err)
@@ -219,6 +232,8 @@ enum task {
 	TASK_END,
 	TASK_RUN,
 	TASK_RESET,
+	TASK_SLEEP,
+	TASK_WAKE,
 	TASK_PAUSE,
 	TASK_RESUME
 };
@@ -230,6 +245,7 @@ static enum task next_task(struct vm *vm)
 	pthread_mutex_lock(&vm->lock);
 	while (!vm->want_run && !vm->want_reset &&
 	       vm->want_end == VM_END_NONE && !vm->want_hold &&
+	       !vm->want_sleep && !vm->want_wake &&
 	       vm->want_paused == vm->paused)
 		pthread_cond_wait(&vm->wish, &vm->lock);
 	if (vm->want_end != VM_END_NONE) {
@@ -242,6 +258,13 @@ static enum task next_task(struct vm *vm)
 		vm->want_reset = false;
 		vm->state = VM_REBOOTING;
 		vm->button_pressed = false;
+		vm->asleep = vm->want_wake = false;
+	} else if (vm->want_sleep) {
+		task = TASK_SLEEP;
+		vm->want_sleep = false;
+	} else if (vm->want_wake) {
+		task = TASK_WAKE;
+		vm->want_wake = false;
 	} else {
 		task = vm->want_hold || vm->want_paused ? TASK_PAUSE
 							: TASK_RESUME;
@@ -266,6 +289,7 @@ static void do_reset(struct vm *vm)
 	vm->nr_reboots++;
 	vm->last_reset = times;
 	vm->reset_began_us = began;
+	vm->want_sleep = false; /* the old guest's */
 	vm->state = vm->button_pressed ? VM_STOPPING : VM_RUNNING;
 	paused = vm->paused;
 	pthread_mutex_unlock(&vm->lock);
@@ -275,12 +299,15 @@ static void do_reset(struct vm *vm)
 
 static void do_pause(struct vm *vm, bool paused)
 {
+	bool asleep;
+
 	if (paused)
 		vcpus_hold(&vm->vcpus);
 	pthread_mutex_lock(&vm->lock);
 	vm->paused = paused;
+	asleep = vm->asleep;
 	pthread_mutex_unlock(&vm->lock);
-	if (!paused)
+	if (!paused && !asleep)
 		vcpus_resume(&vm->vcpus);
 }
 
@@ -299,6 +326,12 @@ static void *lifecycle_thread(void *arg)
 			break;
 		case TASK_RESET:
 			do_reset(vm);
+			break;
+		case TASK_SLEEP:
+			vm_do_sleep(vm);
+			break;
+		case TASK_WAKE:
+			vm_do_wake(vm);
 			break;
 		case TASK_PAUSE:
 			do_pause(vm, true);

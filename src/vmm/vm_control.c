@@ -57,6 +57,7 @@ static struct vm_reset_times reset_times(const struct vm *vm, uint64_t given_us)
 void vm_get_status(struct vm *vm, struct vm_status *status)
 {
 	uint64_t given_us = given_back_us(vm);
+	bool idle = machine_is_idle(vm->machine);
 
 	memset(status, 0, sizeof(*status));
 	memcpy(status->name, vm->name, sizeof(status->name));
@@ -81,6 +82,9 @@ void vm_get_status(struct vm *vm, struct vm_status *status)
 	status->state = vm->state;
 	if (vm->paused && status->state == VM_RUNNING)
 		status->state = VM_PAUSED;
+	else if ((vm->asleep || idle) &&
+		 (status->state == VM_RUNNING || status->state == VM_STOPPING))
+		status->state = VM_SUSPENDED;
 	status->paused_by_guard = vm->paused && vm->guard_paused;
 	status->nr_reboots = vm->nr_reboots;
 	status->last_reset = reset_times(vm, given_us);
@@ -163,17 +167,74 @@ int vm_reboot(struct vm *vm, struct error *err)
 	return ret;
 }
 
-int vm_pause(struct vm *vm, bool paused, struct error *err)
+int vm_pause(struct vm *vm, struct error *err)
 {
 	int ret = check_alive(vm, err);
 
 	if (ret)
 		return ret;
 	pthread_mutex_lock(&vm->lock);
-	vm->want_paused = paused;
+	vm->want_paused = true;
 	vm->guard_paused = false;
 	pthread_cond_signal(&vm->wish);
 	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}
+
+/* If it is suspended, wake it. */
+static void wake(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	if (vm->asleep) {
+		vm->want_wake = true;
+		pthread_cond_signal(&vm->wish);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	if (machine_is_idle(vm->machine))
+		machine_wake_idle(vm->machine);
+}
+
+int vm_resume(struct vm *vm, struct error *err)
+{
+	bool paused;
+	int ret = check_alive(vm, err);
+
+	if (ret)
+		return ret;
+	pthread_mutex_lock(&vm->lock);
+	paused = vm->paused || vm->want_paused;
+	vm->want_paused = vm->guard_paused = false;
+	pthread_cond_signal(&vm->wish);
+	pthread_mutex_unlock(&vm->lock);
+	if (!paused)
+		wake(vm);
+	return 0;
+}
+
+int vm_suspend(struct vm *vm, struct error *err)
+{
+	bool paused, asleep;
+	int ret = check_alive(vm, err);
+
+	if (ret)
+		return ret;
+	pthread_mutex_lock(&vm->lock);
+	paused = vm->paused || vm->want_paused;
+	asleep = vm->asleep;
+	pthread_mutex_unlock(&vm->lock);
+	if (asleep || machine_is_idle(vm->machine))
+		return 0;
+	if (paused)
+		return error_set(err, -EPERM,
+				 "VM '%s' is paused, so that its guest cannot "
+				 "be asked to suspend; resume it first",
+				 vm->name);
+	for (unsigned int i = 0; i < vm->nr_elastic; i++) {
+		ret = elastic_check_suspend(vm->elastic[i], err);
+		if (ret)
+			return ret;
+	}
+	machine_sleep_button(vm->machine);
 	return 0;
 }
 
@@ -193,5 +254,6 @@ int vm_stop(struct vm *vm, bool force, struct error *err)
 		vm->state = VM_STOPPING;
 	pthread_mutex_unlock(&vm->lock);
 	machine_power_button(vm->machine);
+	wake(vm);
 	return 0;
 }

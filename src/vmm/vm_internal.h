@@ -54,6 +54,9 @@ struct vm {
 	bool want_paused, paused;
 	bool want_hold;	   /* pause first, whatever want_paused says by then */
 	bool guard_paused; /* want_paused is the guard's wish */
+	bool want_sleep;   /* the guest's */
+	bool want_wake;	   /* void unless asleep */
+	bool asleep;	   /* suspended to memory: no processor runs */
 	enum vm_end want_end;
 	bool button_pressed;
 	enum vm_state state;
@@ -70,5 +73,9 @@ uint64_t vm_now_us(void);
  * end counts. */
 void vm_wish_end(struct vm *vm, enum vm_end end, const struct error *err);
 void vm_wish_reset(struct vm *vm);
+
+/* From the lifecycle thread: suspend the guest to memory, and wake it. */
+void vm_do_sleep(struct vm *vm);
+void vm_do_wake(struct vm *vm);
 
 #endif

@@ -89,6 +89,7 @@ struct vm_config {
 enum vm_state {
 	VM_RUNNING,
 	VM_PAUSED,
+	VM_SUSPENDED, /* the guest is, to memory or to idle */
 	VM_REBOOTING,
 	VM_STOPPING, /* power button pressed or stop forced, not yet ended */
 	VM_ENDED,
@@ -123,6 +124,7 @@ struct vm_elastic_status {
 	uint64_t plugged_bytes;
 	uint64_t resident_bytes; /* what the host really holds for it */
 	enum vm_driver driver;
+	bool persistent_suspend; /* the driver knows PERSISTENT_SUSPEND */
 	/* Requests answered since the VM started. */
 	uint64_t nr_plug, nr_unplug, nr_unplug_all, nr_state;
 	uint64_t nr_nack, nr_busy, nr_error;
@@ -299,13 +301,27 @@ int vm_resize(struct vm *vm, const struct vm_resize_target *targets,
 /* Reset the VM as its reset button would: it boots again. [any] */
 int vm_reboot(struct vm *vm, struct error *err);
 
-/* Stop the processors, or let them go on; a VM that is so already stays. It
- * takes effect soon: vm_get_status() says when. A reset keeps a VM paused.
- * [any] */
-int vm_pause(struct vm *vm, bool paused, struct error *err);
+/* Stop the processors, until vm_resume(). It takes effect soon: vm_get_status()
+ * says when. A reset keeps a VM paused. [any] */
+int vm_pause(struct vm *vm, struct error *err);
 
-/* force: end it now. Otherwise press the ACPI power button; whether the guest
- * follows is its choice. [any] */
+/*
+ * Press the sleep button; whether the guest follows is its choice, and
+ * vm_get_status() says when it has. -EPERM: it is known that it would not: it
+ * is paused, or has memory plugged by a driver without PERSISTENT_SUSPEND.
+ * [any]
+ */
+int vm_suspend(struct vm *vm, struct error *err);
+
+/* Let a paused VM go on; else wake a suspended one. One that is both stays
+ * suspended. [any] */
+int vm_resume(struct vm *vm, struct error *err);
+
+/*
+ * force: end it now. Otherwise press the ACPI power button; whether the guest
+ * follows is its choice. A suspended guest is woken by that, and hears of the
+ * button once it is pressed again. [any]
+ */
 int vm_stop(struct vm *vm, bool force, struct error *err);
 
 #endif

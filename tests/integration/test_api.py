@@ -235,6 +235,7 @@ MALFORMED = {
         resize_body(0, "x" * 32), resize_body(0, "x" + "ä" * 400)),
     "/v1/vm/reboot": ("{", "null", [], [1], {"x": 1}),
     "/v1/vm/pause": ("{", "null", [], [1], {"x": 1}),
+    "/v1/vm/suspend": ("{", "null", [], [1], {"x": 1}),
     "/v1/vm/resume": ("{", "null", [], [1], {"x": 1}),
     "/v1/vm/stop": ("{", "null", [], [1], {"x": 1}, {"force": 1},
                     {"force": None}, {"force": "true"},
@@ -351,11 +352,15 @@ def as_described(lab):
     expect_equal("reboots", vm["reboots"], 0)
     expect_equal("state", vm["state"], "running")
 
+    # The guest's driver refuses: that is known once something is plugged.
+    asker.expect(202, "POST", "/v1/vm/suspend")
+    vmm.console.wait_for("BELLOWS-AWAKE ", 60)
     vm, _ = asker.expect(200, "PUT", "/v1/vm/elastic",
                          resize_body(128 * MIB))
     expect_equal("requested", vm["elastic"][0]["requested_bytes"], 128 * MIB)
     vmm.wait_plugged("em0", 128 * MIB)
     witness.check()
+    asker.expect(409, "POST", "/v1/vm/suspend", {})
     for action, state in (("pause", "paused"), ("resume", "running")):
         asker.expect(202, "POST", f"/v1/vm/{action}")
         wait_until(f"the VM is {state}", lambda: asker.expect(

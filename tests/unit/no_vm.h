@@ -29,7 +29,8 @@ static const struct {
 } failures[] = {
 	{"EINVAL", -EINVAL, 400, -EINVAL}, {"ERANGE", -ERANGE, 400, -EINVAL},
 	{"ENOENT", -ENOENT, 404, -ENOENT}, {"ESRCH", -ESRCH, 409, -EINVAL},
-	{"EIO", -EIO, 500, -EIO},	   {"ENOMEM", -ENOMEM, 500, -EIO},
+	{"EPERM", -EPERM, 409, -EINVAL},   {"EIO", -EIO, 500, -EIO},
+	{"ENOMEM", -ENOMEM, 500, -EIO},
 };
 #define NR_FAILURES (sizeof(failures) / sizeof(failures[0]))
 
@@ -140,7 +141,17 @@ int vm_reboot(struct vm *vm, struct error *err)
 	return 0;
 }
 
-int vm_pause(struct vm *vm, bool paused, struct error *err)
+int vm_suspend(struct vm *vm, struct error *err)
+{
+	return 0;
+}
+
+int vm_resume(struct vm *vm, struct error *err)
+{
+	return 0;
+}
+
+int vm_pause(struct vm *vm, struct error *err)
 {
 	/* The worst that a server can do to its client. */
 	if (vm->dies)

@@ -104,12 +104,13 @@ static void build(struct guest_ram *ram, struct tables *t, unsigned int nr_cpus)
 {
 	const struct acpi_config config = {.nr_cpus = nr_cpus};
 	struct error err = {0};
-	uint64_t rsdp = 0;
+	struct acpi_places places;
 
 	ram_make_boot(ram, 2 * MIB);
-	if (acpi_build(&ram->gm, &config, &rsdp, &err))
+	if (acpi_build(&ram->gm, &config, &places, &err))
 		fail_msg("%s", err.text);
-	read_tables(t, ram, rsdp);
+	read_tables(t, ram, places.rsdp);
+	assert_int_equal(places.facs, get(find(t, "FACP"), 36, 4));
 }
 
 static void root_leads_to_all_tables(void **state)
@@ -213,21 +214,82 @@ static void errors_say_why(void **state)
 	struct acpi_config config = {.nr_cpus = 0};
 	struct guest_ram ram;
 	struct error err;
-	uint64_t rsdp;
+	struct acpi_places places;
 
 	ram_make_boot(&ram, MIB);
-	assert_int_equal(acpi_build(&ram.gm, &config, &rsdp, &err), -EINVAL);
+	assert_int_equal(acpi_build(&ram.gm, &config, &places, &err), -EINVAL);
 	assert_string_equal(err.text, "0 processors cannot be in the ACPI "
 				      "tables; give 1 to 255");
 	config.nr_cpus = 256;
-	assert_int_equal(acpi_build(&ram.gm, &config, &rsdp, &err), -EINVAL);
+	assert_int_equal(acpi_build(&ram.gm, &config, &places, &err), -EINVAL);
 	config.nr_cpus = 1;
-	assert_int_equal(acpi_build(&ram.gm, &config, &rsdp, &err), 0);
+	assert_int_equal(acpi_build(&ram.gm, &config, &places, &err), 0);
 	ram_free(&ram);
 	ram_make_boot(&ram, MIB - 4096);
-	assert_int_equal(acpi_build(&ram.gm, &config, &rsdp, &err), -ENOSPC);
+	assert_int_equal(acpi_build(&ram.gm, &config, &places, &err), -ENOSPC);
 	assert_string_equal(err.text, "no boot memory at 0xe0000 to 0x100000 "
 				      "for ACPI tables");
+	ram_free(&ram);
+}
+
+/* What a guest may have left in the FACS, and where that leads. */
+static void waking_entries(void **state)
+{
+	static const struct {
+		uint32_t vector;
+		uint64_t x_vector;
+		bool good;
+		enum boot_mode mode;
+		uint64_t rip;
+	} cases[] = {
+		{0, 0, false, BOOT_REAL16, 0},
+		{0x9a010, 0, true, BOOT_REAL16, 0x9a010},
+		{0xfffff, 0, true, BOOT_REAL16, 0xfffff},
+		{0x100000, 0, false, BOOT_REAL16, 0},
+		{0xffffffff, 0, false, BOOT_REAL16, 0},
+		/* The second comes first. */
+		{0x9a010, 0x9b000, true, BOOT_PVH32, 0x9b000},
+		{0, 0x1fffff, true, BOOT_PVH32, 0x1fffff},
+		/* No memory, more than 32 bits, elastic memory. */
+		{0x9a010, 0x200000, false, BOOT_PVH32, 0},
+		{0, 0xffffffff, false, BOOT_PVH32, 0},
+		{0, UINT64_MAX, false, BOOT_PVH32, 0},
+		{0, (1ULL << 32) + 0x1000, false, BOOT_PVH32, 0},
+		{0, 0x80000000, false, BOOT_PVH32, 0},
+	};
+	struct guest_ram ram;
+	struct tables t;
+	uint64_t facs;
+
+	build(&ram, &t, 1);
+	facs = get(find(&t, "FACP"), 36, 4);
+	/* An elastic region that could be reached. */
+	assert_int_equal(guest_memory_add(&ram.gm,
+					  &(struct guest_region){
+						  .gpa = 0x80000000,
+						  .size = MIB,
+						  .mem = ram.gm.regions[0].mem,
+					  }),
+			 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint8_t *at = guest_memory_map(&ram.gm, facs, 64);
+		struct boot_entry entry;
+		bool good;
+
+		memcpy(at + 12, &cases[i].vector, 4);
+		memcpy(at + 24, &cases[i].x_vector, 8);
+		good = acpi_waking_entry(&ram.gm, facs, &entry);
+		if (good != cases[i].good ||
+		    (good && (entry.mode != cases[i].mode ||
+			      entry.rip != cases[i].rip)))
+			fail_msg("vectors %#x, %#llx: %d, mode %d, %#llx",
+				 cases[i].vector,
+				 (unsigned long long)cases[i].x_vector, good,
+				 entry.mode, (unsigned long long)entry.rip);
+	}
+	/* Tables that are not in memory. */
+	assert_false(acpi_waking_entry(&ram.gm, 0x200000 - 63,
+				       &(struct boot_entry){0}));
 	ram_free(&ram);
 }
 
@@ -340,9 +402,16 @@ static void dsdt_agrees_with_the_layout(void **state)
 		{"0x%04llX,             // Range Minimum", PORT_ACPI_PM1_EVT},
 		{"0x%04llX,             // Range Minimum", PORT_PCI_ADDR},
 		{"0x%02llX,               // Length",
-		 PORT_ACPI_GPE0 + 2 - PORT_ACPI_PM1_EVT},
+		 PORT_ACPI_ARMED + 1 - PORT_ACPI_PM1_EVT},
 		{"{%llu}", GSI_COM1},
 		{"0x%02llX, \n        0x05, ", SLEEP_TYPE_S5},
+		{"_S3, Package", 0},
+		{"Name (_PRW, Package (0x02)", 0},
+		{"OperationRegion (ARMR, SystemIO, 0x%04llX, One)",
+		 PORT_ACPI_ARMED},
+		{"ARMD = (0x%02llX | Arg1)", ACPI_ARMED},
+		{"Method (_E%02llX", GPE_SLEEP_BUTTON},
+		{"Method (_E%02llX", GPE_WAKE},
 	};
 	struct guest_ram ram;
 	struct scratch s;
@@ -378,6 +447,7 @@ int main(void)
 		cmocka_unit_test(madt_lists_the_processors),
 		cmocka_unit_test(mcfg_names_the_window),
 		cmocka_unit_test(errors_say_why),
+		cmocka_unit_test(waking_entries),
 		cmocka_unit_test(disassembler_has_no_complaint),
 		cmocka_unit_test(dsdt_agrees_with_the_layout),
 	};

@@ -222,6 +222,17 @@ static void status_written(void **state)
 		json_integer_value(json_object_get(
 			json_object_get(device, "requests"), "answered_busy")),
 		3);
+	assert_true(
+		json_is_false(json_object_get(device, "persistent_suspend")));
+	json_decref(vm);
+	status->state = VM_SUSPENDED;
+	status->elastic[0].persistent_suspend = true;
+	vm = api_status_json(status);
+	assert_string_equal(json_string_value(json_object_get(vm, "state")),
+			    "suspended");
+	device = json_array_get(json_object_get(vm, "elastic"), 0);
+	assert_true(
+		json_is_true(json_object_get(device, "persistent_suspend")));
 	json_decref(vm);
 	free(status);
 }

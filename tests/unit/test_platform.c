@@ -218,7 +218,7 @@ static void pci_bars_are_assigned_apart_and_answer(void **state)
 struct pm_bench {
 	struct pm pm;
 	bool sci;
-	unsigned int nr_poweroffs;
+	unsigned int nr_poweroffs, nr_sleeps, nr_scis;
 };
 
 static void bench_sci(void *opaque, bool level)
@@ -226,6 +226,7 @@ static void bench_sci(void *opaque, bool level)
 	struct pm_bench *bench = opaque;
 
 	bench->sci = level;
+	bench->nr_scis++;
 }
 
 static void bench_poweroff(void *opaque)
@@ -235,7 +236,14 @@ static void bench_poweroff(void *opaque)
 	bench->nr_poweroffs++;
 }
 
-static const struct pm_ops bench_ops = {bench_sci, bench_poweroff};
+static void bench_sleep(void *opaque)
+{
+	struct pm_bench *bench = opaque;
+
+	bench->nr_sleeps++;
+}
+
+static const struct pm_ops bench_ops = {bench_sci, bench_poweroff, bench_sleep};
 
 static uint32_t pm_in(struct pm_bench *bench, unsigned int port,
 		      unsigned int len)
@@ -276,18 +284,106 @@ static void power_button_raises_sci_when_enabled(void **state)
 	pm_finish(&bench.pm);
 }
 
-static void only_s5_with_sleep_enable_powers_off(void **state)
+/* Types that no package names mean nothing, and so does one without the bit. */
+static void sleep_types_need_sleep_enable(void **state)
 {
 	struct pm_bench bench = {0};
 
 	pm_init(&bench.pm, &bench_ops, &bench);
 	assert_int_equal(pm_in(&bench, PORT_ACPI_PM1_CNT, 2), 1); /* SCI_EN */
-	pm_out(&bench, PORT_ACPI_PM1_CNT, SLEEP_TYPE_S5 << 10, 2);
+	for (unsigned int type = 0; type < 8; type++) {
+		pm_out(&bench, PORT_ACPI_PM1_CNT, type << 10, 2);
+		pm_out(&bench, PORT_ACPI_PM1_CNT, 0, 2);
+		if (type != SLEEP_TYPE_S3 && type != SLEEP_TYPE_S5)
+			pm_out(&bench, PORT_ACPI_PM1_CNT, 1U << 13 | type << 10,
+			       2);
+	}
 	assert_int_equal(bench.nr_poweroffs, 0);
+	assert_int_equal(bench.nr_sleeps, 0);
 	pm_out(&bench, PORT_ACPI_PM1_CNT, 1 << 13 | SLEEP_TYPE_S3 << 10, 2);
+	assert_int_equal(bench.nr_sleeps, 1);
+	/* By bytes, it is the second that has the bit. */
+	pm_out(&bench, PORT_ACPI_PM1_CNT, 0, 1);
+	pm_out(&bench, PORT_ACPI_PM1_CNT + 1, 0x20 | SLEEP_TYPE_S3 << 2, 1);
+	assert_int_equal(bench.nr_sleeps, 2);
 	assert_int_equal(bench.nr_poweroffs, 0);
 	pm_out(&bench, PORT_ACPI_PM1_CNT, 1 << 13 | SLEEP_TYPE_S5 << 10, 2);
 	assert_int_equal(bench.nr_poweroffs, 1);
+	assert_int_equal(bench.nr_sleeps, 2);
+	/* The bit is never kept. */
+	assert_int_equal(pm_in(&bench, PORT_ACPI_PM1_CNT, 2),
+			 SLEEP_TYPE_S5 << 10 | 1);
+	pm_finish(&bench.pm);
+}
+
+static void sleep_button_is_an_event(void **state)
+{
+	struct pm_bench bench = {0};
+
+	pm_init(&bench.pm, &bench_ops, &bench);
+	pm_press_sleep_button(&bench.pm);
+	assert_false(bench.sci);
+	pm_out(&bench, PORT_ACPI_GPE0 + 1, 1 << GPE_SLEEP_BUTTON, 1);
+	assert_true(bench.sci);
+	pm_out(&bench, PORT_ACPI_GPE0, 1 << GPE_WAKE, 1);
+	assert_true(bench.sci);
+	pm_out(&bench, PORT_ACPI_GPE0, 1 << GPE_SLEEP_BUTTON, 1);
+	assert_false(bench.sci);
+	assert_int_equal(pm_in(&bench, PORT_ACPI_PM1_EVT, 2), 0);
+	pm_finish(&bench.pm);
+}
+
+/* Idle is who armed the button with S0 for a target. */
+static void idle_is_what_the_guest_says(void **state)
+{
+	struct pm_bench bench = {0};
+
+	pm_init(&bench.pm, &bench_ops, &bench);
+	for (unsigned int value = 0; value < 256; value++) {
+		pm_out(&bench, PORT_ACPI_ARMED, value, 1);
+		assert_int_equal(pm_is_idle(&bench.pm), value == ACPI_ARMED);
+		assert_int_equal(pm_in(&bench, PORT_ACPI_ARMED, 1), value);
+	}
+	pm_out(&bench, PORT_ACPI_ARMED, ACPI_ARMED, 1);
+	pm_out(&bench, PORT_ACPI_GPE0 + 1, 1 << GPE_WAKE, 1);
+	assert_false(bench.sci);
+	pm_wake_idle(&bench.pm);
+	assert_true(bench.sci);
+	assert_true(pm_is_idle(&bench.pm));
+	/* The next time it sleeps until it is woken again. */
+	pm_out(&bench, PORT_ACPI_ARMED, 0, 1);
+	assert_true(bench.sci);
+	pm_out(&bench, PORT_ACPI_ARMED, ACPI_ARMED, 1);
+	assert_false(bench.sci);
+	pm_wake_idle(&bench.pm);
+	assert_true(bench.sci);
+	pm_reset(&bench.pm);
+	assert_false(bench.sci);
+	assert_false(pm_is_idle(&bench.pm));
+	pm_finish(&bench.pm);
+}
+
+/* Registers stay over S3; the interrupt chips do not, so the line is set anew
+ * even if it was up. */
+static void waking_keeps_the_registers(void **state)
+{
+	struct pm_bench bench = {0};
+
+	pm_init(&bench.pm, &bench_ops, &bench);
+	pm_out(&bench, PORT_ACPI_PM1_EVT + 2, 0x100, 2);
+	pm_press_button(&bench.pm);
+	assert_int_equal(bench.nr_scis, 1);
+	pm_wake(&bench.pm);
+	assert_int_equal(bench.nr_scis, 3);
+	assert_true(bench.sci);
+	assert_int_equal(pm_in(&bench, PORT_ACPI_PM1_EVT, 4),
+			 0x100U << 16 | 0x8100);
+	assert_int_equal(pm_in(&bench, PORT_ACPI_GPE0, 1), 1 << GPE_WAKE);
+	/* WAK_STS is cleared by a one, and raises no interrupt. */
+	pm_out(&bench, PORT_ACPI_PM1_EVT, 0x100, 2);
+	assert_false(bench.sci);
+	pm_out(&bench, PORT_ACPI_PM1_EVT, 0x8000, 2);
+	assert_int_equal(pm_in(&bench, PORT_ACPI_PM1_EVT, 2), 0);
 	pm_finish(&bench.pm);
 }
 
@@ -313,7 +409,10 @@ int main(void)
 		cmocka_unit_test(pci_config_reaches_functions),
 		cmocka_unit_test(pci_bars_are_assigned_apart_and_answer),
 		cmocka_unit_test(power_button_raises_sci_when_enabled),
-		cmocka_unit_test(only_s5_with_sleep_enable_powers_off),
+		cmocka_unit_test(sleep_types_need_sleep_enable),
+		cmocka_unit_test(sleep_button_is_an_event),
+		cmocka_unit_test(idle_is_what_the_guest_says),
+		cmocka_unit_test(waking_keeps_the_registers),
 		cmocka_unit_test(pm_timer_runs_in_24_bits),
 	};
 

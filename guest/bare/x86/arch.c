@@ -161,6 +161,15 @@ void arch_reset(void)
 		__asm__ volatile("cli; hlt");
 }
 
+void platform_init(void)
+{
+	out8(PIC_1_MASK, 0xff);
+	out8(PIC_2_MASK, 0xff);
+	out8(UART_IER, 0);
+	out8(UART_LCR, 0x03);
+	out8(UART_FCR, 0x01);
+}
+
 /* From entry.S; info lies in low memory, which we use otherwise. */
 void arch_main(const struct pvh_start_info *info)
 {
@@ -171,11 +180,7 @@ void arch_main(const struct pvh_start_info *info)
 	for (size_t i = 0; from && i < CMDLINE_MAX - 1 && from[i]; i++)
 		cmdline[i] = from[i];
 	faults_init();
-	out8(PIC_1_MASK, 0xff);
-	out8(PIC_2_MASK, 0xff);
-	out8(UART_IER, 0);
-	out8(UART_LCR, 0x03);
-	out8(UART_FCR, 0x01);
+	platform_init();
 	bare_main(cmdline);
 	arch_power_off();
 }

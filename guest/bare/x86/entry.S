@@ -73,23 +73,27 @@ load_segments:
 /* ---- The others -------------------------------------------------------- */
 
 /* Copied to a page below 1 MiB; cs is that page. */
-	.section .rodata
-	.code16
-	.globl	ap_trampoline, ap_trampoline_end
-ap_trampoline:
+	.macro	trampoline name, target
+	.globl	\name, \name\()_end
+\name:
 	cli
 	cld
 	movw	%cs, %ax
 	movw	%ax, %ds
-	lgdtl	ap_gdt_pointer - ap_trampoline
+	lgdtl	1f - \name
 	movl	$0x23, %eax	/* NE, MP, PE; caches on */
 	movl	%eax, %cr0
-	ljmpl	$CODE32, $ap32
+	ljmpl	$CODE32, $\target
 	.balign 8
-ap_gdt_pointer:
-	.word	gdt_end - gdt - 1
+1:	.word	gdt_end - gdt - 1
 	.long	gdt
-ap_trampoline_end:
+\name\()_end:
+	.endm
+
+	.section .rodata
+	.code16
+	trampoline ap_trampoline, ap32
+	trampoline wake_trampoline, wake32
 
 	.section .text.start, "ax"
 	.code32
@@ -115,6 +119,30 @@ ap64:
 1:	cli
 	hlt
 	jmp	1b
+
+/* ---- Waking from sleep ------------------------------------------------- */
+
+	.section .text.start, "ax"
+	.code32
+	.globl	wake_flat
+wake_flat:
+	lgdt	gdt_pointer
+	ljmpl	$CODE32, $wake32
+wake32:
+	cli
+	cld
+	movl	$DATA, %eax
+	movl	%eax, %ds
+	movl	%eax, %es
+	movl	%eax, %ss
+	/* What slept has its stack still: this is another's. */
+	movl	$ap_stacks + AP_STACK, %esp
+	call	paging_on
+	ljmpl	$CODE64, $wake64
+	.code64
+wake64:
+	call	load_segments
+	call	wake_main
 
 /* ---- Exceptions -------------------------------------------------------- */
 

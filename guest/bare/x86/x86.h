@@ -24,6 +24,8 @@ struct pvh_start_info;
 bool try_call(struct catch *c, void (*fn)(void *), void *arg);
 _Noreturn void try_escape(struct catch *c);
 extern const uint8_t ap_trampoline[], ap_trampoline_end[];
+extern const uint8_t wake_trampoline[], wake_trampoline_end[];
+extern const uint8_t wake_flat[];
 extern const uint8_t fault_stubs[];
 extern volatile uint32_t ap_arrived;
 extern uint64_t pml4[512];
@@ -31,9 +33,12 @@ extern uint64_t pml4[512];
 /* Called from entry.S. */
 void arch_main(const struct pvh_start_info *info);
 void ap_main(unsigned int number);
+_Noreturn void wake_main(void);
 _Noreturn void fault_entry(uint64_t vector, uint64_t error, uint64_t ip);
 
 void faults_init(void);
+/* Interrupt controllers and UART, as we use them. */
+void platform_init(void);
 
 static inline unsigned int this_cpu(void)
 {

@@ -23,9 +23,10 @@ static const
 #include "dsdt.hex"
 /* clang-format on */
 
-#define WINDOW_SIZE (LAYOUT_ACPI_END - LAYOUT_ACPI)
-#define TABLE_ALIGN 64	/* what the FACS asks for */
-#define MAX_APIC_ID 254 /* 255 means all processors */
+#define WINDOW_SIZE   (LAYOUT_ACPI_END - LAYOUT_ACPI)
+#define TABLE_ALIGN   64  /* what the FACS asks for */
+#define MAX_APIC_ID   254 /* 255 means all processors */
+#define REAL_MODE_END (1ULL << 20)
 
 #define SPACE_IO      1
 #define RESET_VALUE   6
@@ -524,7 +525,7 @@ static void build_rsdp(struct builder *b, uint32_t xsdt)
 }
 
 int acpi_build(const struct guest_memory *gm, const struct acpi_config *config,
-	       uint64_t *rsdp, struct error *err)
+	       struct acpi_places *places, struct error *err)
 {
 	struct builder b = {
 		.config = config,
@@ -564,6 +565,37 @@ int acpi_build(const struct guest_memory *gm, const struct acpi_config *config,
 				 "ACPI tables do not fit into %u bytes",
 				 WINDOW_SIZE);
 	build_rsdp(&b, xsdt);
-	*rsdp = LAYOUT_ACPI;
+	places->rsdp = LAYOUT_ACPI;
+	places->facs = b.facs;
 	return 0;
+}
+
+/* ---- Waking up --------------------------------------------------------- */
+
+static bool is_boot_memory(const struct guest_memory *gm, uint64_t gpa)
+{
+	const struct guest_region *region = guest_memory_find(gm, gpa);
+
+	return region && region->boot;
+}
+
+/* The 64-bit field comes first, though we offer no 64-bit mode for it (flags):
+ * whoever sets it asks for flat 32-bit mode. */
+bool acpi_waking_entry(const struct guest_memory *gm, uint64_t gpa,
+		       struct boot_entry *entry)
+{
+	const void *at = guest_memory_map(gm, gpa, sizeof(struct acpi_facs));
+	struct acpi_facs facs;
+	uint64_t end;
+
+	if (!at)
+		return false;
+	memcpy(&facs, at, sizeof(facs));
+	*entry = (struct boot_entry){
+		.mode = facs.x_waking_vector ? BOOT_PVH32 : BOOT_REAL16,
+		.rip = facs.x_waking_vector ? facs.x_waking_vector
+					    : facs.waking_vector,
+	};
+	end = entry->mode == BOOT_REAL16 ? REAL_MODE_END : 1ULL << 32;
+	return entry->rip && entry->rip < end && is_boot_memory(gm, entry->rip);
 }

@@ -25,6 +25,7 @@ struct boot_source {
 enum boot_mode {
 	BOOT_LONG64, /* bzImage: long mode, identity map, rsi = zero page */
 	BOOT_PVH32,  /* ELF: 32-bit protected mode, no paging, ebx = info */
+	BOOT_REAL16, /* no kernel, but waking from S3: rip is below 1 MiB */
 };
 
 /* How the first processor starts. */

@@ -1,13 +1,24 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * What the guest is told of the platform in AML: the PCI host bridge, what is
- * taken of the address space, the serial port, and how to power off. Numbers
- * are those of layout.h; a unit test compares the two.
+ * taken of the address space, the serial port, the sleep button, and how to
+ * sleep and to power off. Numbers are those of layout.h; a unit test compares
+ * the two.
  */
 DefinitionBlock ("", "DSDT", 2, "BELOWS", "BELLOWS ", 1)
 {
-	/* Soft off: SLEEP_TYPE_S5 for both control blocks. */
+	/* Suspend to RAM and soft off: SLEEP_TYPE_S3 and _S5 for both control
+	 * blocks. */
+	Name (\_S3, Package () { 1, 1, 0, 0 })
 	Name (\_S5, Package () { 5, 5, 0, 0 })
+
+	/* GPE_SLEEP_BUTTON and GPE_WAKE: pressed by an awake machine's user,
+	 * and what woke a sleeping one. */
+	Scope (\_GPE)
+	{
+		Method (_E00) { Notify (\_SB.SLPB, 0x80) }
+		Method (_E01) { Notify (\_SB.SLPB, 0x02) }
+	}
 
 	Scope (\_SB)
 	{
@@ -76,8 +87,35 @@ DefinitionBlock ("", "DSDT", 2, "BELOWS", "BELLOWS ", 1)
 			{
 				Memory32Fixed (ReadWrite, 0xE0000000,
 					0x00100000)
-				IO (Decode16, 0x0600, 0x0600, 1, 0x22)
+				IO (Decode16, 0x0600, 0x0600, 1, 0x23)
 			})
+		}
+
+		/*
+		 * It can wake the machine, so the guest arms it on its way to
+		 * sleep: from that the VMM learns of suspend-to-idle, where
+		 * the target state is S0 and no register is written.
+		 */
+		Device (SLPB)
+		{
+			Name (_HID, EisaId ("PNP0C0E"))
+			Name (_PRW, Package () { 1, 3 }) /* GPE_WAKE, from S3 */
+			OperationRegion (ARMR, SystemIO, 0x0622, 1)
+			Field (ARMR, ByteAcc, NoLock, WriteAsZeros)
+			{
+				ARMD, 8
+			}
+			Method (_DSW, 3)
+			{
+				If (Arg0)
+				{
+					ARMD = (0x80 | Arg1)
+				}
+				Else
+				{
+					ARMD = 0
+				}
+			}
 		}
 
 		Device (COM1)

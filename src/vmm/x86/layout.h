@@ -43,6 +43,7 @@
 #define PORT_ACPI_PM1_CNT  0x604 /* control u16 */
 #define PORT_ACPI_PM_TIMER 0x608 /* u32, 3.579545 MHz, 24 bits */
 #define PORT_ACPI_GPE0	   0x620 /* status u8, enable u8 */
+#define PORT_ACPI_ARMED	   0x622 /* u8: what the sleep button's _DSW was told */
 #define PORT_ACPI_RESET	   0xcf9 /* value 0x06 resets */
 #define PORT_PCI_ADDR	   0xcf8
 #define PORT_PCI_DATA	   0xcfc
@@ -54,7 +55,13 @@
 /* First GSI that is only ever an MSI route. */
 #define GSI_MSI_FIRST 24
 
-/* Sleep types in DSDT \_S5 (and later \_S3), written to PM1_CNT. */
+/* General-purpose events, and what _DSW writes to PORT_ACPI_ARMED: 0, or this
+ * and the sleeping state that the guest enters. */
+#define GPE_SLEEP_BUTTON 0
+#define GPE_WAKE	 1
+#define ACPI_ARMED	 0x80
+
+/* Sleep types in DSDT \_S3 and \_S5, written to PM1_CNT. */
 #define SLEEP_TYPE_S5 5
 #define SLEEP_TYPE_S3 1
 

@@ -27,7 +27,7 @@ struct machine {
 	struct bus ports;
 	struct pm pm;
 	uint32_t pci_address; /* last write to PORT_PCI_ADDR */
-	uint64_t rsdp;
+	struct acpi_places acpi;
 	struct boot_entry entry; /* how the first vCPU starts */
 	/* In-kernel chips as they were when new. */
 	struct kvm_irqchip chips[3];
@@ -196,9 +196,17 @@ static void machine_s5(void *opaque)
 	machine->config.ops->poweroff(machine->config.opaque);
 }
 
+static void machine_s3(void *opaque)
+{
+	struct machine *machine = opaque;
+
+	machine->config.ops->sleep(machine->config.opaque);
+}
+
 static const struct pm_ops machine_pm_ops = {
 	.sci = machine_sci,
 	.poweroff = machine_s5,
+	.sleep = machine_s3,
 };
 
 static struct kvm_irq_routing_entry chip_route(unsigned int gsi,
@@ -312,6 +320,34 @@ void machine_power_button(struct machine *machine)
 	pm_press_button(&machine->pm);
 }
 
+void machine_sleep_button(struct machine *machine)
+{
+	pm_press_sleep_button(&machine->pm);
+}
+
+bool machine_is_idle(struct machine *machine)
+{
+	return pm_is_idle(&machine->pm);
+}
+
+void machine_wake_idle(struct machine *machine)
+{
+	pm_wake_idle(&machine->pm);
+}
+
+/* All that loses its state when power goes, but the PM's registers. */
+static int power_cycle(struct machine *machine, struct error *err)
+{
+	int ret = restore_chips(machine);
+
+	if (ret)
+		return error_set_errno(err, ret,
+				       "cannot reset the interrupt chips");
+	serial_reset(machine->config.serial);
+	machine->pci_address = 0;
+	return 0;
+}
+
 int machine_boot(struct machine *machine, const struct boot_source *source,
 		 struct error *err)
 {
@@ -319,19 +355,32 @@ int machine_boot(struct machine *machine, const struct boot_source *source,
 		.nr_cpus = machine->config.nr_cpus,
 		.numa = machine->config.numa,
 	};
-	int ret = restore_chips(machine);
+	int ret = power_cycle(machine, err);
 
 	if (ret)
-		return error_set_errno(err, ret,
-				       "cannot reset the interrupt chips");
+		return ret;
 	pm_reset(&machine->pm);
-	serial_reset(machine->config.serial);
-	machine->pci_address = 0;
-	ret = acpi_build(machine->config.memory, &acpi, &machine->rsdp, err);
+	ret = acpi_build(machine->config.memory, &acpi, &machine->acpi, err);
 	if (ret)
 		return ret;
-	return boot_load(machine->config.memory, source, machine->rsdp,
+	return boot_load(machine->config.memory, source, machine->acpi.rsdp,
 			 &machine->entry, err);
+}
+
+int machine_sleep(struct machine *machine, struct error *err)
+{
+	return power_cycle(machine, err);
+}
+
+int machine_wake(struct machine *machine, struct error *err)
+{
+	if (!acpi_waking_entry(machine->config.memory, machine->acpi.facs,
+			       &machine->entry))
+		return error_set(err, -ENOENT,
+				 "it named no address in its memory at which "
+				 "to wake");
+	pm_wake(&machine->pm);
+	return 0;
 }
 
 /* ---- Processors -------------------------------------------------------- */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* ACPI fixed hardware registers (ACPI 6, section 4.8). */
+/* ACPI hardware registers (ACPI 6, section 4.8). */
 #include <string.h>
 #include <time.h>
 
@@ -8,10 +8,12 @@
 
 #define PM1_TIMER      (1U << 0) /* timer carry; never raised, 24 bits polled */
 #define PM1_PWRBTN     (1U << 8)
-#define PM1_STS_BITS   0x8731U /* those that the specification defines */
+#define PM1_WAK	       (1U << 15) /* has no enable bit */
+#define PM1_STS_BITS   0x8731U	  /* those that the specification defines */
 #define PM1_EN_BITS    0x0721U
 #define PM1_CNT_SCI_EN (1U << 0)
 #define PM1_CNT_SLP_EN (1U << 13)
+#define SLEEP_NONE     (-1)
 #define PM_TIMER_HZ    3579545ULL
 #define PM_TIMER_MASK  0xffffffU
 
@@ -21,6 +23,7 @@ enum {
 	OFF_CONTROL = PORT_ACPI_PM1_CNT - PORT_ACPI_PM1_EVT,
 	OFF_TIMER = PORT_ACPI_PM_TIMER - PORT_ACPI_PM1_EVT,
 	OFF_GPE = PORT_ACPI_GPE0 - PORT_ACPI_PM1_EVT,
+	OFF_ARMED = PORT_ACPI_ARMED - PORT_ACPI_PM1_EVT,
 };
 
 static void update_sci(struct pm *pm)
@@ -60,6 +63,7 @@ static void build_image(const struct pm *pm, uint8_t image[PM_NR_PORTS])
 		image[OFF_TIMER + i] = (uint8_t)(timer >> 8 * i);
 	image[OFF_GPE] = pm->gpe_status;
 	image[OFF_GPE + 1] = pm->gpe_enable;
+	image[OFF_ARMED] = pm->armed;
 }
 
 static void pm_bus_read(void *opaque, uint64_t offset, void *data,
@@ -74,8 +78,9 @@ static void pm_bus_read(void *opaque, uint64_t offset, void *data,
 	memcpy(data, image + offset, len);
 }
 
-/* One byte of a register; true if the guest asked for S5 with it. */
-static bool write_byte(struct pm *pm, unsigned int offset, uint8_t value)
+/* One byte of a register. The sleep type if the guest asked to enter it, else
+ * SLEEP_NONE. */
+static int write_byte(struct pm *pm, unsigned int offset, uint8_t value)
 {
 	unsigned int shift = 8 * (offset & 1);
 	uint16_t bits = (uint16_t)(value << shift);
@@ -94,18 +99,24 @@ static bool write_byte(struct pm *pm, unsigned int offset, uint8_t value)
 	case OFF_CONTROL + 1:
 		pm->control = (uint16_t)((pm->control & ~mask) | bits) &
 			      (uint16_t)~PM1_CNT_SLP_EN;
-		return (bits & PM1_CNT_SLP_EN) &&
-		       (pm->control >> 10 & 7) == SLEEP_TYPE_S5;
+		if (bits & PM1_CNT_SLP_EN)
+			return pm->control >> 10 & 7;
+		break;
 	case OFF_GPE:
 		pm->gpe_status &= (uint8_t)~value;
 		break;
 	case OFF_GPE + 1:
 		pm->gpe_enable = value;
 		break;
+	case OFF_ARMED:
+		pm->armed = value;
+		if (value) /* what woke it the last time is over */
+			pm->gpe_status &= (uint8_t) ~(1U << GPE_WAKE);
+		break;
 	default:
 		break;
 	}
-	return false;
+	return SLEEP_NONE;
 }
 
 static void pm_bus_write(void *opaque, uint64_t offset, const void *data,
@@ -113,15 +124,22 @@ static void pm_bus_write(void *opaque, uint64_t offset, const void *data,
 {
 	struct pm *pm = opaque;
 	const uint8_t *bytes = data;
-	bool poweroff = false;
+	int type = SLEEP_NONE;
 
 	pthread_mutex_lock(&pm->lock);
-	for (unsigned int i = 0; i < len; i++)
-		poweroff |= write_byte(pm, (unsigned int)offset + i, bytes[i]);
+	for (unsigned int i = 0; i < len; i++) {
+		int asked = write_byte(pm, (unsigned int)offset + i, bytes[i]);
+
+		if (asked != SLEEP_NONE)
+			type = asked;
+	}
 	update_sci(pm);
 	pthread_mutex_unlock(&pm->lock);
-	if (poweroff)
+	/* A type that no _Sx package has means nothing. */
+	if (type == SLEEP_TYPE_S5)
 		pm->ops->poweroff(pm->opaque);
+	else if (type == SLEEP_TYPE_S3)
+		pm->ops->sleep(pm->opaque);
 }
 
 const struct bus_ops pm_bus_ops = {
@@ -146,7 +164,7 @@ void pm_reset(struct pm *pm)
 {
 	pthread_mutex_lock(&pm->lock);
 	pm->status = pm->enable = pm->control = 0;
-	pm->gpe_status = pm->gpe_enable = 0;
+	pm->gpe_status = pm->gpe_enable = pm->armed = 0;
 	update_sci(pm);
 	pthread_mutex_unlock(&pm->lock);
 }
@@ -155,6 +173,45 @@ void pm_press_button(struct pm *pm)
 {
 	pthread_mutex_lock(&pm->lock);
 	pm->status |= PM1_PWRBTN;
+	update_sci(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+static void raise_gpe(struct pm *pm, unsigned int gpe)
+{
+	pthread_mutex_lock(&pm->lock);
+	pm->gpe_status |= (uint8_t)(1U << gpe);
+	update_sci(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+void pm_press_sleep_button(struct pm *pm)
+{
+	raise_gpe(pm, GPE_SLEEP_BUTTON);
+}
+
+bool pm_is_idle(struct pm *pm)
+{
+	bool idle;
+
+	pthread_mutex_lock(&pm->lock);
+	idle = pm->armed == ACPI_ARMED;
+	pthread_mutex_unlock(&pm->lock);
+	return idle;
+}
+
+void pm_wake_idle(struct pm *pm)
+{
+	raise_gpe(pm, GPE_WAKE);
+}
+
+void pm_wake(struct pm *pm)
+{
+	pthread_mutex_lock(&pm->lock);
+	pm->status |= PM1_WAK;
+	pm->gpe_status |= 1U << GPE_WAKE;
+	pm->sci = false;
+	pm->ops->sci(pm->opaque, false);
 	update_sci(pm);
 	pthread_mutex_unlock(&pm->lock);
 }

@@ -270,12 +270,27 @@ static struct kvm_segment flat_segment(uint16_t selector, bool code, bool is64)
 	};
 }
 
+/* As ACPI has it of waking from S3 (5.2.10); what is not said is as at reset,
+ * but with caches on. */
+static void set_real_mode_entry(struct kvm_sregs *sregs, struct kvm_regs *regs,
+				uint64_t vector)
+{
+	sregs->cs.selector = (uint16_t)(vector >> 4);
+	sregs->cs.base = vector & ~0xfULL;
+	sregs->cr0 = CR0_ET;
+	regs->rip = vector & 0xf;
+}
+
 /* Registers as the boot protocols want them. */
 static void set_entry(struct kvm_sregs *sregs, struct kvm_regs *regs,
 		      const struct boot_entry *entry)
 {
 	bool is64 = entry->mode == BOOT_LONG64;
 
+	if (entry->mode == BOOT_REAL16) {
+		set_real_mode_entry(sregs, regs, entry->rip);
+		return;
+	}
 	sregs->cs = flat_segment(0x10, true, is64);
 	sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss =
 		flat_segment(0x18, false, is64);
