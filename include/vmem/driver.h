@@ -216,6 +216,9 @@ struct vmem_driver_status {
 	/* By state of sub-block. */
 	uint64_t state_bytes[VMEM_DRIVER_NR_STATES];
 	unsigned int nr_in_flight; /* requests */
+	/* Less is wanted than the OS uses, and it refused all of it: until a
+	 * wait is over, or a call ends it. */
+	bool exhausted;
 	/* Nothing to do: the size is requested_size (or 0 while draining), cut
 	 * to whole sub-blocks and to what the usable region holds; all of it
 	 * is in use, and no request, op or wait is left. */

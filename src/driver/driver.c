@@ -368,5 +368,6 @@ void vmem_driver_get_status(const struct vmem_driver *drv,
 	for (int i = 0; i < VMEM_DRIVER_NR_STATES; i++)
 		status->state_bytes[i] = drv->totals[i] * drv->geo.sub_size;
 	status->nr_in_flight = drv->nr_in_flight;
+	status->exhausted = drv->shrink.exhausted;
 	status->settled = !drv->stopped && !drv->broken && is_settled(drv);
 }

@@ -293,9 +293,11 @@ static void take(struct vmem_driver *drv, uint64_t surplus)
 		if (next_candidate(drv))
 			continue;
 		if (surveyed) {
-			/* The OS refused everything. */
+			/* The OS refused everything. Before anything else is
+			 * done, the caller may see that and try harder. */
 			shrink->exhausted = true;
 			drv_refused(drv, &drv->os_retry);
+			drv->again = true;
 			return;
 		}
 		survey(drv);

@@ -136,6 +136,36 @@ static void test_stuck_sub_block(void **state)
 	os_finish(&os);
 }
 
+/* Once everything was refused the caller hears of it before an empty unit is
+ * removed, which may take long. */
+static void test_exhausted(void **state)
+{
+	struct os os = {0};
+
+	os_create_device(&os, &usual);
+	os_start(&os, &unit_ops);
+	resize(&os, 2 * UNIT);
+	os_settle(&os);
+	assert_false(os_status(&os).exhausted);
+	os.result[OS_UNIT_REMOVE] = -VMEM_EBUSY;
+	os.refuse_addr = BASE + 10 * MIB;
+	resize(&os, 0);
+	for (int i = 0; i < 1000 && !os_status(&os).exhausted; i++) {
+		assert_int_equal(vmem_driver_run(os.drv, os.now), 0);
+		while (os.nr_pending > 0)
+			os_serve(&os);
+	}
+	assert_true(os_status(&os).exhausted);
+	assert_int_equal(os_status(&os).state_bytes[VMEM_DRIVER_USED], 2 * MIB);
+	os.result[OS_UNIT_REMOVE] = 0;
+	assert_true(vmem_driver_unit_present(os.drv, BASE + UNIT));
+	os_settle(&os);
+	assert_false(vmem_driver_unit_present(os.drv, BASE + UNIT));
+	vmem_driver_config_changed(os.drv);
+	assert_false(os_status(&os).exhausted);
+	os_finish(&os);
+}
+
 /* An empty unit goes though what is requested cannot be had: the usable region
  * ends before the first whole unit. */
 static void test_empty_unit_without_room(void **state)
@@ -342,6 +372,7 @@ int main(void)
 		cmocka_unit_test(test_partly_plugged_unit),
 		cmocka_unit_test(test_emptiest_units_go_first),
 		cmocka_unit_test(test_stuck_sub_block),
+		cmocka_unit_test(test_exhausted),
 		cmocka_unit_test(test_empty_unit_without_room),
 		cmocka_unit_test(test_refused_add),
 		cmocka_unit_test(test_units_are_added_side_by_side),
