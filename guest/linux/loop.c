@@ -117,16 +117,6 @@ static void handle_events(struct bm *bm)
 		vmem_driver_drain(bm->core, READ_ONCE(bm->draining));
 }
 
-/* More is in use than was asked for, and the core has nothing left to do about
- * it: what is free is taken. */
-static bool at_an_end(const struct bm *bm, const struct vmem_driver_status *now)
-{
-	u64 wanted = READ_ONCE(bm->draining) ? 0 : now->requested_size;
-
-	return now->phase == VMEM_DRIVER_ACTIVE && now->nr_in_flight == 0 &&
-	       now->state_bytes[VMEM_DRIVER_USED] >= wanted + bm->sub_size;
-}
-
 /* Run the core; returns how many milliseconds to wait. */
 static u32 run_core(struct bm *bm)
 {
@@ -139,7 +129,8 @@ static u32 run_core(struct bm *bm)
 	spin_unlock(&bm->status_lock);
 	if (now.phase == VMEM_DRIVER_LOOKED)
 		wake_up(&bm->wait);
-	if (delay > 0 && bm->effort == BM_FREE_ONLY && at_an_end(bm, &now)) {
+	/* What is free is taken, and more is wanted. */
+	if (now.exhausted && bm->effort == BM_FREE_ONLY) {
 		bm->effort = BM_MOVE;
 		vmem_driver_config_changed(bm->core);
 		return 0;

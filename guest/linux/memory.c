@@ -56,17 +56,18 @@ static void clear_usable(struct bm *bm, u64 addr, u64 size)
 	bitmap_clear(bm->usable, first_sub(bm, addr), size / bm->sub_size);
 }
 
-static bool any_usable(const struct bm *bm, u64 addr, u64 size)
-{
-	unsigned long first = first_sub(bm, addr);
-	unsigned long end = first + size / bm->sub_size;
-
-	return find_next_bit(bm->usable, end, first) < end;
-}
-
 static bool is_usable(const struct bm *bm, u64 addr)
 {
 	return test_bit(first_sub(bm, addr), bm->usable);
+}
+
+static u64 usable_bytes(const struct bm *bm, u64 addr, u64 size)
+{
+	u64 sum = 0;
+
+	for (u64 at = addr; at < addr + size; at += bm->sub_size)
+		sum += is_usable(bm, at) ? bm->sub_size : 0;
+	return sum;
 }
 
 /* Whether all of a unit is online. */
@@ -336,7 +337,8 @@ int bm_memory_unit_remove(void *opaque, uint64_t addr, uint64_t size)
 {
 	struct bm *bm = opaque;
 	unsigned long unit = unit_of(bm, addr);
-	bool moves = any_usable(bm, addr, size) && bm->online_blocks[unit];
+	u64 usable = usable_bytes(bm, addr, size);
+	bool moves = usable > 0 && bm->online_blocks[unit];
 	int error;
 
 	if (moves && bm->effort == BM_FREE_ONLY)
@@ -348,7 +350,7 @@ int bm_memory_unit_remove(void *opaque, uint64_t addr, uint64_t size)
 		bm->counts.blocks_removed++;
 	}
 	if (moves)
-		bm->counts.taken_moved += size;
+		bm->counts.taken_moved += usable;
 	clear_usable(bm, addr, size);
 	return 0;
 }
@@ -428,8 +430,10 @@ uint64_t bm_memory_usage(void *opaque, uint64_t addr, uint64_t size)
 	u64 used = 0;
 
 	mutex_lock(&bm->lock);
+	/* A page more, so that what Linux does not use at all goes first. */
 	if (is_online(bm, unit_of(bm, addr)))
-		used = PFN_PHYS(bm_pages_used(PHYS_PFN(addr), PHYS_PFN(size)));
+		used = PAGE_SIZE +
+		       PFN_PHYS(bm_pages_used(PHYS_PFN(addr), PHYS_PFN(size)));
 	mutex_unlock(&bm->lock);
 	return used;
 }

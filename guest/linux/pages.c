@@ -176,13 +176,31 @@ static bool take_block(struct zone *zone, unsigned long pfn)
 	return true;
 }
 
-/* Free memory must be left to the guest: as much as the kernel wants to have
- * where it would stop reclaiming. */
-static bool enough_left(const struct zone *zone, unsigned long nr)
+/* Free pages of a zone beyond what the kernel wants to have there, where it
+ * would stop reclaiming, for allocations that could go to the zone `top`. */
+static long spare_pages(const struct zone *zone, enum zone_type top)
 {
 	long free = atomic_long_read(&zone->vm_stat[NR_FREE_PAGES]);
+	long kept = high_wmark_pages(zone) + zone->lowmem_reserve[top];
 
-	return free > (long)(nr + high_wmark_pages(zone));
+	return max(free - kept, 0L);
+}
+
+/* Free memory must be left to the guest, but not in this very zone: what finds
+ * none there goes to the zones below it. */
+static bool enough_left(const struct zone *zone, unsigned long nr)
+{
+	enum zone_type top = zone_idx(zone);
+	long spare = 0;
+	int nid;
+
+	for_each_online_node(nid)
+	{
+		for (enum zone_type i = 0; i <= top; i++)
+			spare += spare_pages(&NODE_DATA(nid)->node_zones[i],
+					     top);
+	}
+	return spare > (long)nr;
 }
 
 bool bm_pages_take_free(unsigned long pfn, unsigned long nr)
