@@ -9,11 +9,16 @@
 
 #include <linux/module.h>
 #include <linux/mount.h>
+#include <linux/sched/signal.h>
 #include <linux/string.h>
 
 #include "bellows_mem.h"
 
 #define MEMORY_DIR "devices/system/memory"
+
+/* How often to try to bring a memory block online while somebody else (udev,
+ * say) does so with another: the kernel waits 5 ms each time. */
+#define ONLINE_ATTEMPTS 400
 
 /* With online=auto: so much movable memory to one part of the kernel's. */
 #define MOVABLE_RATIO 3
@@ -100,16 +105,21 @@ int bm_online_block(unsigned long pfn, bool movable)
 {
 	const char *how = movable ? "online_movable" : "online_kernel";
 	unsigned long block = PFN_PHYS(pfn) / memory_block_size_bytes();
+	ssize_t put = -ERESTARTNOINTR;
 	char name[64];
 	struct file *file;
-	loff_t pos = 0;
-	ssize_t put;
 
 	snprintf(name, sizeof(name), MEMORY_DIR "/memory%lu/state", block);
 	file = open_sysfs(name, O_WRONLY);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
-	put = kernel_write(file, how, strlen(how), &pos);
+	for (int i = 0; i < ONLINE_ATTEMPTS && put == -ERESTARTNOINTR; i++) {
+		loff_t pos = 0;
+
+		put = kernel_write(file, how, strlen(how), &pos);
+		/* By a signal it would have the caller start again. */
+		flush_signals(current);
+	}
 	filp_close(file, NULL);
 	return put < 0 ? put : 0;
 }
