@@ -275,7 +275,10 @@ static enum bm_holder holder_of(struct page *page)
 		return BM_HOLDS_PAGE_TABLE;
 	if (PageHuge(page))
 		return BM_HOLDS_HUGETLB;
-	if (!PageLRU(page) && !__PageMovable(page) && !PageCompound(page))
+	/* A page that was just put to use by a process or a file waits on its
+	 * processor's list to be put on the LRU, for as long as that processor
+	 * has nothing to do: but it has a mapping. */
+	if (!PageLRU(page) && !page->mapping && !PageCompound(page))
 		return BM_HOLDS_KERNEL;
 	if (PageAnon(page) && !PageCompound(page) &&
 	    folio_maybe_dma_pinned(page_folio(page)))
