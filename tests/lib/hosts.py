@@ -65,12 +65,18 @@ def nodes_asked_for():
         f"{done.stdout[:20]!r}, status {done.returncode}: {done.stderr}"
 
 
+def heed_interrupts():
+    """What a shell started in the background is started without."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupt_ends_it():
     """Ctrl-C on a terminal ends the host, and leaves no process."""
     master, slave = pty.openpty()
     lab = subprocess.Popen([*LAB, "sh", "-c", "echo up; exec sleep 1000"],
                            stdin=slave, stdout=slave, stderr=slave,
-                           start_new_session=True)
+                           start_new_session=True,
+                           preexec_fn=heed_interrupts)
     text = b""
     began = time.monotonic()
     try:
@@ -80,6 +86,8 @@ def interrupt_ends_it():
             text += os.read(master, 4096)
         os.killpg(lab.pid, signal.SIGINT)
         status = lab.wait(60)
+    except subprocess.TimeoutExpired:
+        return "it goes on a minute after Ctrl-C"
     finally:
         if lab.poll() is None:
             os.killpg(lab.pid, signal.SIGKILL)
