@@ -14,11 +14,14 @@ from lib.qemu import QemuVmm
 KERNEL = "6.1-cloud"
 KINDS = {"bellows": BellowsVmm, "qemu": QemuVmm}
 
+# The guest's drivers, by what its kernel command line says.
+DRIVERS = {"ours": "agent.driver=bellows", "upstream": ""}
 
-def in_turn(runs):
-    """Yield (run, label, class), the two VMMs one after the other; who goes
-    first changes, so that neither has the warmer host."""
-    order = list(KINDS.items())
+
+def in_turn(runs, what=KINDS):
+    """Yield (run, label, value), the two VMMs (or whatever else) one after the
+    other; who goes first changes, so that neither has the warmer host."""
+    order = list(what.items())
     for run in range(runs):
         for label, kind in order if run % 2 == 0 else reversed(order):
             yield run, label, kind

@@ -315,22 +315,31 @@ static int cmd_rmmod(struct agent *agent, char *args)
 
 static int load_command_start(struct agent *agent, char *args)
 {
+	static const char *const kinds[] = {
+		[LOAD_SEQUENTIAL] = "seq",
+		[LOAD_RANDOM] = "random",
+		[LOAD_SPREAD] = "spread",
+	};
+	const unsigned int nr_kinds = sizeof(kinds) / sizeof(kinds[0]);
+	unsigned int kind = 0;
 	char *rest;
 	unsigned long long size = strtoull(args, &rest, 10);
 
 	while (*rest == ' ')
 		rest++;
-	if (strcmp(rest, "random") && strcmp(rest, "seq"))
+	while (kind < nr_kinds && strcmp(rest, kinds[kind]))
+		kind++;
+	if (kind == nr_kinds)
 		return -EINVAL;
 	for (int i = 0; i < LOAD_MAX; i++) {
 		if (!agent->loads[i].pid)
 			return load_start(&agent->loads[i], size,
-					  !strcmp(rest, "random"));
+					  (enum load_kind)kind);
 	}
 	return -EBUSY;
 }
 
-/* load SIZE_MIB random|seq; load stop; load (tells of the workers) */
+/* load SIZE_MIB random|seq|spread; load stop; load (tells of the workers) */
 static int cmd_load(struct agent *agent, char *args)
 {
 	if (*args && strcmp(args, "stop"))
@@ -353,6 +362,19 @@ static int cmd_load(struct agent *agent, char *args)
 			load_stop(load);
 	}
 	return 0;
+}
+
+/* pulse SECONDS: a foreground load, and how it went. */
+static int cmd_pulse(struct agent *agent, char *args)
+{
+	struct pulse pulse;
+	int code = pulse_run((unsigned int)strtoul(args, NULL, 10), &pulse);
+
+	if (!code)
+		reply(agent, "kib_per_s=%llu p50_us=%u p99_us=%u max_us=%u",
+		      (unsigned long long)pulse.kib_per_s, pulse.p50_us,
+		      pulse.p99_us, pulse.max_us);
+	return code;
 }
 
 /* mark SIZE_MIB: the physical address of each page that was marked. */
@@ -423,13 +445,14 @@ static const struct command {
 	const char *name;
 	command_fn *run;
 } commands[] = {
-	{"ping", cmd_ping},	{"meminfo", cmd_meminfo},
-	{"iomem", cmd_iomem},	{"cat", cmd_cat},
-	{"blocks", cmd_blocks}, {"online", cmd_online},
-	{"insmod", cmd_insmod}, {"rmmod", cmd_rmmod},
-	{"load", cmd_load},	{"sh", cmd_sh},
-	{"mark", cmd_mark},	{"dump", cmd_dump},
-	{"reboot", cmd_reboot}, {"poweroff", cmd_poweroff},
+	{"ping", cmd_ping},	    {"meminfo", cmd_meminfo},
+	{"iomem", cmd_iomem},	    {"cat", cmd_cat},
+	{"blocks", cmd_blocks},	    {"online", cmd_online},
+	{"insmod", cmd_insmod},	    {"rmmod", cmd_rmmod},
+	{"load", cmd_load},	    {"sh", cmd_sh},
+	{"mark", cmd_mark},	    {"dump", cmd_dump},
+	{"pulse", cmd_pulse},	    {"reboot", cmd_reboot},
+	{"poweroff", cmd_poweroff},
 };
 
 /* ---- The console -------------------------------------------------------- */

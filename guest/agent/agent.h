@@ -19,23 +19,42 @@ struct load_stats {
 	uint64_t filled;     /* every page was written once */
 };
 
+enum load_kind {
+	LOAD_SEQUENTIAL, /* goes through all pages in order */
+	LOAD_RANDOM,
+	/* Touches twice as much, and gives back every page but those it keeps,
+	 * which lie at random between the others. */
+	LOAD_SPREAD,
+};
+
 /* One worker process that fills and checks memory. */
 struct load {
 	pid_t pid; /* 0: none */
 	uint64_t size_mib;
-	bool random;
+	enum load_kind kind;
 	int end_signal; /* what killed it; 0 while it runs */
 	struct load_stats *stats;
 };
 
 /* Start a worker on size_mib MiB. 0 or a negative errno value. */
-int load_start(struct load *load, uint64_t size_mib, bool random);
+int load_start(struct load *load, uint64_t size_mib, enum load_kind kind);
 
 /* End the worker and give its memory back. */
 void load_stop(struct load *load);
 
 /* True while the worker runs; notes how it ended if it does not. */
 bool load_alive(struct load *load);
+
+/* What a foreground load tells of itself. */
+struct pulse {
+	uint64_t kib_per_s;
+	uint32_t p50_us; /* of one copy */
+	uint32_t p99_us;
+	uint32_t max_us;
+};
+
+/* Copy memory for so long. 0 or a negative errno value. */
+int pulse_run(unsigned int seconds, struct pulse *pulse);
 
 /* Load or unload a module of /modules. 0 or a negative errno value. */
 int module_insert(const char *file, const char *parameters);
