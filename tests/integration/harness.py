@@ -5,6 +5,7 @@ A test is a function that takes one argument, `lab`, and raises if something
 is not as it should be. It is found by its name, `lab/SUBJECT/WHAT`.
 """
 import os
+import re
 import sys
 import tempfile
 import time
@@ -20,6 +21,10 @@ from lib.vmm import GIB, KIB, MIB, Elastic, Machine, VmmError
 
 KERNELS = ("6.1-cloud", "6.1-generic", "6.12-cloud", "6.12-generic")
 KEXEC_IMAGES = ("6.1-cloud.kexec", "6.12-cloud.kexec")
+
+# Has the agent load our Linux driver in place of the kernel's.
+OUR_DRIVER = "agent.driver=bellows"
+DRIVER_FOLDER = "/sys/bus/virtio/drivers/bellows_mem/virtio*/bellows_mem"
 
 TESTS = {}
 
@@ -71,11 +76,12 @@ class Lab:
         self.scratch = tempfile.TemporaryDirectory(prefix="bellows-test-")
         self.folder = Path(self.scratch.name)
 
-    def start(self, kernel="6.1-cloud", ready=True, **how):
-        """Start a guest; waits until its agent answers."""
+    def start(self, kernel="6.1-cloud", ready=True, kind=None, **how):
+        """Start a guest; waits until its agent answers. kind: of VMM, if it is
+        not to be the one that is tested."""
         extra = {key: how.pop(key) for key in ("name", "console")
                  if key in how}
-        vmm = self.kind(Machine(kernel=kernel, **how), **extra)
+        vmm = (kind or self.kind)(Machine(kernel=kernel, **how), **extra)
         self.vmms.append(vmm)
         vmm.start()
         if ready:
@@ -151,8 +157,35 @@ def wait_filled(vmm, timeout=90):
     wait_until("memory load filled its memory", filled, timeout)
 
 
+def driver_told(vmm, name):
+    """{word: value} that our Linux driver tells of the guest's one device."""
+    rows = vmm.console.ask(f"sh cat {DRIVER_FOLDER}/{name}")
+    return dict(row.split(" ", 1) for row in rows if " " in row)
+
+
+def expect_clean(vmm):
+    """The kernel has complained of nothing."""
+    bad = [row for row in vmm.console.ask("sh dmesg") if re.search(
+        r"WARNING:|BUG|Oops|Call Trace|corrupt|Bad page|Poison|hidden page",
+        row)]
+    expect(not bad, f"the kernel complains: {bad[:5]}")
+
+
+def expect_conforming(vmm):
+    """Our driver has asked for nothing that the specification forbids: no
+    answer was ERROR, as the driver counts, and as our device does."""
+    expect_equal("answers ERROR that the driver got",
+                 driver_told(vmm, "counters")["errors"], "0")
+    if isinstance(vmm, BellowsVmm):
+        for device in vmm.show()["elastic"]:
+            expect_equal(f"answers ERROR of {device['id']}",
+                         device["requests"]["answered_error"], 0)
+
+
 def power_off(vmm):
     """The guest powers off; the VMM must end well."""
+    if OUR_DRIVER in vmm.machine.cmdline:
+        expect_conforming(vmm)
     vmm.console.send("0 poweroff\n")
     expect_equal("exit status after power-off", vmm.wait_end(), 0)
 
