@@ -2,7 +2,8 @@
 """kexec: the next kernel starts over what the last one plugged."""
 import time
 
-from harness import GIB, MIB, expect, expect_equal, power_off, resize_to, test
+from harness import (GIB, MIB, OUR_DRIVER, expect, expect_equal, power_off,
+                     resize_to, test)
 from lib import kexec
 from lib.agree import Witness
 
@@ -21,7 +22,7 @@ def plug(vmm, witness, size, holes):
     vmm.console.ask("mark 192", 180)
 
 
-def start_next(vmm, size, options, last):
+def start_next(vmm, size, options, last, module):
     """kexec, and what must be so before the new kernel's driver is there."""
     memory_map = kexec.firmware_map(vmm)
     kexec.load(vmm, CMDLINE, *options, again=not last)
@@ -45,7 +46,7 @@ def start_next(vmm, size, options, last):
     witness = Witness(vmm, onlines=False)
     witness.onlines = True
     expect(witness.base < 768 * MIB, f"MemTotal {witness.base}")
-    vmm.console.ask("insmod virtio_mem.ko")
+    vmm.console.ask(f"insmod {module}.ko")
     vmm.wait_plugged("em0", size, 120)
     vmm.mem_total_settled()
     witness.check()
@@ -54,20 +55,25 @@ def start_next(vmm, size, options, last):
 
 @test("kexec/in-a-row-6.1", kernel="6.1-cloud", few=2)
 @test("kexec/in-a-row-6.12", kernel="6.12-cloud", few=1)
-def in_a_row(lab, kernel, few):
+@test("kexec/in-a-row-our-driver-6.1", kernel="6.1-cloud", few=2,
+      driver=OUR_DRIVER)
+@test("kexec/in-a-row-our-driver-6.12", kernel="6.12-cloud", few=1,
+      driver=OUR_DRIVER)
+def in_a_row(lab, kernel, few, driver=""):
     """kexec again and again, by either system call, with 2 GiB plugged as one
     piece or as every other memory block: no reset, all memory kept until the
     new driver comes, never in the firmware's map, exact sizes in the end."""
     vmm, witness = lab.guest(kernel=kernel, guest="kexec", cpus=2,
                              memory=768 * MIB, max_bytes=16 * GIB,
-                             cmdline="init_on_alloc=0",
+                             cmdline=f"init_on_alloc=0 {driver}",
                              options=["--guard", "kill"])
+    module = "bellows_mem" if driver else "virtio_mem"
     rounds = lab.rounds(few, 10)
     for number in range(rounds):
         plug(vmm, witness, 2 * GIB, holes=number % 2 == 0)
         call = "-s" if number % 4 < 2 else "-c"
         witness = start_next(vmm, 2 * GIB, (call, "-l"),
-                             number == rounds - 1)
+                             number == rounds - 1, module)
     resize_to(vmm, witness, "em0", 0, 120)
     expect_equal("resets", vmm.show()["reboots"], 0)
     power_off(vmm)

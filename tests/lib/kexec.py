@@ -63,8 +63,8 @@ def firmware_map(vmm):
 
 
 def plug_every_other(vmm, device, size):
-    """Have every other memory block plugged, size bytes in all. The stock
-    driver takes blocks that are offline before others."""
+    """Have every other memory block plugged, size bytes in all. The drivers
+    take blocks that are offline before others."""
     vmm.resize(device, 2 * size)
     vmm.wait_plugged(device, 2 * size, 120)
     addr = vmm.show()["elastic"][0]["addr"]
