@@ -112,6 +112,7 @@ struct bm {
 	/* Memory. lock is held while a memory block of the region goes online
 	 * or offline, and by the thread while it looks at or changes pages. */
 	struct mutex lock;
+	struct resource *region;
 	u64 base; /* of unit 0 */
 	u64 unit_size;
 	u64 sub_size;

@@ -110,19 +110,45 @@ static int create_core(struct bm *bm)
 	return -EINVAL;
 }
 
-/* Memory that a driver before us left in use: nobody can tell any more which
- * of it is plugged. */
-static int refuse_left_over(struct bm *bm)
+/*
+ * The region becomes ours. Memory that a driver before us left in use: nobody
+ * can tell any more which of it is plugged.
+ */
+static int claim_region(struct bm *bm)
 {
-	if (bm->kdump ||
-	    region_intersects(bm->device.addr, bm->device.region_size,
-			      IORESOURCE_SYSTEM_RAM,
-			      IORES_DESC_NONE) == REGION_DISJOINT)
+	u64 addr = bm->device.addr, size = bm->device.region_size;
+
+	if (bm->kdump)
 		return 0;
-	dev_err(&bm->vdev->dev,
-		"a driver before this one left memory of the device in use; "
-		"it can be managed again after a reboot\n");
-	return -EBUSY;
+	if (region_intersects(addr, size, IORESOURCE_SYSTEM_RAM,
+			      IORES_DESC_NONE) != REGION_DISJOINT) {
+		dev_err(&bm->vdev->dev,
+			"a driver before this one left memory of the device in "
+			"use; it can be managed again after a reboot\n");
+		return -EBUSY;
+	}
+	bm->region = __request_region(&iomem_resource, addr, size, BM_NAME,
+				      IORESOURCE_SYSTEM_RAM);
+	if (!bm->region) {
+		dev_err(&bm->vdev->dev,
+			"the device's region at %#llx is somebody else's\n",
+			addr);
+		return -EBUSY;
+	}
+	/* Memory is added in it; nobody maps by /dev/mem what is not plugged.
+	 */
+	bm->region->flags &= ~IORESOURCE_BUSY;
+	bm->region->flags |= IORESOURCE_EXCLUSIVE;
+	return 0;
+}
+
+/* Not while memory in it is in use. */
+static void release_region_if_empty(struct bm *bm)
+{
+	if (!bm->region || bm->nr_added > 0)
+		return;
+	release_resource(bm->region);
+	kfree(bm->region);
 }
 
 static int pm_notify(struct notifier_block *nb, unsigned long action, void *arg)
@@ -160,13 +186,13 @@ static int set_up(struct bm *bm)
 
 	if (error)
 		return error;
-	error = refuse_left_over(bm);
+	error = claim_region(bm);
 	if (error)
 		goto fail;
 	if (!bm->kdump) {
 		error = bm_memory_init(bm);
 		if (error)
-			goto fail;
+			goto fail_region;
 		bm->pm_nb.notifier_call = pm_notify;
 		register_pm_notifier(&bm->pm_nb);
 	}
@@ -180,6 +206,8 @@ static int set_up(struct bm *bm)
 		unregister_pm_notifier(&bm->pm_nb);
 		bm_memory_finish(bm);
 	}
+fail_region:
+	release_region_if_empty(bm);
 fail:
 	kvfree(bm->core);
 	return error;
@@ -245,6 +273,7 @@ static void remove(struct virtio_device *vdev)
 	vdev->config->del_vqs(vdev);
 	if (!bm->kdump)
 		bm_memory_finish(bm);
+	release_region_if_empty(bm);
 	kvfree(bm->core);
 	kfree(bm->slots);
 	kfree(bm);

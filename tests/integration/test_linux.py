@@ -8,6 +8,7 @@ from harness import (DRIVER_FOLDER, GIB, MIB, OUR_DRIVER, Elastic,
                      wait_until)
 from lib.qemu import QemuVmm
 from lib.vmm import Node
+from test_innocent import expect_innocent, read_devmem
 
 
 @test("linux/steps-6.1-cloud", kernel="6.1-cloud")
@@ -184,6 +185,18 @@ def sleep_refused(lab, kind):
     for size in (256, 0):
         resize_to(vmm, witness, "em0", size * MIB)
     expect_clean(vmm)
+    power_off(vmm)
+
+
+@test("linux/region-is-closed")
+def region(lab):
+    """The guest's root cannot have memory that is not plugged mapped."""
+    vmm, witness = lab.guest(kernel="6.1-generic", max_bytes=2 * GIB,
+                             cmdline=OUR_DRIVER)
+    for size in (258, 0):
+        resize_to(vmm, witness, "em0", size * MIB)
+        read_devmem(vmm)
+        expect_innocent(vmm)
     power_off(vmm)
 
 
