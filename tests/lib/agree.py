@@ -44,13 +44,16 @@ class Witness:
 
     def check(self, patience=5.0):
         """Raise unless all agree. The guest counts memory that it has plugged
-        a moment after the device does, so it gets a few looks."""
-        deadline = time.monotonic() + patience
+        a moment after the device does, block by block: patience is for
+        something to change."""
+        seen = None
         while True:
             mem_total = self.vmm.mem_total()
             bad = self.complaints(self.vmm.status(), mem_total)
             if not bad:
                 return mem_total
+            if mem_total != seen:
+                seen, deadline = mem_total, time.monotonic() + patience
             if time.monotonic() > deadline:
                 raise VmmError("; ".join(bad))
             time.sleep(0.05)
