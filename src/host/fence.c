@@ -189,7 +189,17 @@ static int register_run(struct fence *fence, const struct fence_region *region,
 	return 0;
 }
 
-/* Wakes those who are held there, too. */
+static void wake_run(struct fence *fence, const struct fence_region *region,
+		     struct run run)
+{
+	struct uffdio_range range = range_of(region, run);
+
+	ioctl(fence->fd, UFFDIO_WAKE, &range);
+}
+
+/* Wakes those who are held there, too. The kernel does so before it takes the
+ * run away: where faults hold no more than a lock of the mapping (since Linux
+ * 6.7), one may be held in between. */
 static int unregister_run(struct fence *fence,
 			  const struct fence_region *region, struct run run)
 {
@@ -197,16 +207,9 @@ static int unregister_run(struct fence *fence,
 
 	if (ioctl(fence->fd, UFFDIO_UNREGISTER, &range) < 0)
 		return -errno;
+	wake_run(fence, region, run);
 	join_run(region, run);
 	return 0;
-}
-
-static void wake_run(struct fence *fence, const struct fence_region *region,
-		     struct run run)
-{
-	struct uffdio_range range = range_of(region, run);
-
-	ioctl(fence->fd, UFFDIO_WAKE, &range);
 }
 
 int fence_add(struct fence *fence, struct fence_region *region,
