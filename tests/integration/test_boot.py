@@ -1,8 +1,24 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Stock kernels boot, in all shapes of machine, and find their memory."""
+import os
+import subprocess
+
 from harness import (GIB, KERNELS, MIB, Elastic, expect, expect_equal,
                      power_off, resize_to, test)
+from lib.paths import BUILD
 from lib.paths import KERNELS as KERNEL_FOLDER
+
+
+@test("boot/real-kernels-are-loaded")
+def loaded(lab):
+    """The loader's unit test, on every stock kernel there is."""
+    done = subprocess.run([str(BUILD / "tests" / "unit" / "test_boot")],
+                          env=dict(os.environ,
+                                   BELLOWS_KERNELS=str(KERNEL_FOLDER)),
+                          capture_output=True, text=True, timeout=120,
+                          check=False)
+    expect_equal(f"exit status ({done.stdout} {done.stderr})",
+                 done.returncode, 0)
 
 
 def boot(lab, kernel, image):

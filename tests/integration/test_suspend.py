@@ -3,15 +3,14 @@
 import random
 import time
 
-from harness import (GIB, MIB, Elastic, check_load, expect, expect_equal,
-                     one_line, power_off, resize_to, test, wait_filled,
-                     wait_until)
+from harness import (GIB, MIB, OUR_DRIVER, Elastic, check_load, expect,
+                     expect_equal, one_line, power_off, resize_to, test,
+                     wait_filled, wait_until)
 from lib.conformance import BareGuest
 from lib.kexec import shell
 from lib.vmm import BARE
 
 DEEP, IDLE = "deep", "s2idle"
-OURS = "agent.driver=bellows"
 AWAKE = "BELLOWS-AWAKE (.*)"
 
 
@@ -92,9 +91,9 @@ def kept(lab, kernel, how, driver=""):
 test("suspend/kept-deep-6.12", kernel="6.12-cloud", how=DEEP)(kept)
 test("suspend/kept-idle-6.12", kernel="6.12-generic", how=IDLE)(kept)
 test("suspend/kept-deep-6.1-ours", kernel="6.1-generic", how=DEEP,
-     driver=OURS)(kept)
+     driver=OUR_DRIVER)(kept)
 test("suspend/kept-idle-6.1-ours", kernel="6.1-cloud", how=IDLE,
-     driver=OURS)(kept)
+     driver=OUR_DRIVER)(kept)
 
 
 @test("suspend/refused-6.1")

@@ -14,7 +14,7 @@ import time
 
 from .paths import BUILD, ROOT
 
-TAP = re.compile(r"^(not )?ok \d+ - (\S+)(.*)$")
+TAP = re.compile(r"^(not )?ok \d+ (-|# SKIP) (\S+)")
 
 SANITIZERS = {
     "asan": {
@@ -126,8 +126,9 @@ def parse_tap(output):
         if not found:
             said.append(line)
             continue
-        bad, name, rest = found.groups()
-        results.append((name, not bad, "# SKIP" in rest, said))
+        bad, kind, name = found.groups()
+        skipped = kind == "# SKIP"
+        results.append((name, skipped or not bad, skipped, said))
         said = []
     return results, said
 
