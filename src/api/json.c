@@ -239,6 +239,8 @@ json_t *api_status_json(const struct vm_status *status)
 			    json_boolean(status->paused_by_guard));
 	set_number(object, "pid", (uint64_t)status->pid);
 	set_number(object, "cpus", status->nr_cpus);
+	json_object_set_new(object, "kernel_unpacked",
+			    json_boolean(status->kernel_unpacked));
 	set_number(object, "uptime_ms", status->uptime_ms);
 	set_number(object, "reboots", status->nr_reboots);
 	json_object_set_new(object, "last_reset",

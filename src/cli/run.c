@@ -136,6 +136,15 @@ static int take_user(void *args, const char *value, struct error *err)
 				  err);
 }
 
+static int take_cache(void *args, const char *value, struct error *err)
+{
+	struct vm_config *config = &((struct run_args *)args)->config;
+
+	config->no_cache = !strcmp(value, "none");
+	config->cache_path = value;
+	return 0;
+}
+
 static int take_chroot(void *args, const char *value, struct error *err)
 {
 	((struct run_args *)args)->sandbox.root = value;
@@ -334,6 +343,10 @@ static const struct cli_option options[] = {
 	 take_user},
 	{"chroot", "FOLDER",
 	 "have this empty folder as root, not one of its own", take_chroot},
+	{"cache", "FOLDER",
+	 "for unpacked kernels, or none: they unpack themselves (see the "
+	 "manual)",
+	 take_cache},
 	{"no-reboot", NULL, "end where the guest would be reset",
 	 take_no_reboot},
 	{"prealloc", NULL, "commit elastic memory when it is plugged",

@@ -345,42 +345,6 @@ static void *lifecycle_thread(void *arg)
 
 /* ---- Making and unmaking ----------------------------------------------- */
 
-static int open_file(const char *path, const char *what, struct error *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return error_set(err, -errno,
-				 "cannot open %s '%s' (%s); name a file that "
-				 "this user may read",
-				 what, path, strerror(errno));
-	return fd;
-}
-
-static int open_source(struct vm *vm, const struct vm_config *config,
-		       struct error *err)
-{
-	vm->kernel_path = strdup(config->kernel_path);
-	vm->initrd_path =
-		strdup(config->initrd_path ? config->initrd_path : "");
-	vm->cmdline = strdup(config->cmdline ? config->cmdline : "");
-	if (!vm->kernel_path || !vm->initrd_path || !vm->cmdline)
-		return error_set(err, -ENOMEM, "no memory for the config");
-	vm->source.kernel_path = vm->kernel_path;
-	vm->source.initrd_path = vm->initrd_path;
-	vm->source.cmdline = vm->cmdline;
-	vm->source.kernel_fd = open_file(vm->kernel_path, "kernel", err);
-	if (vm->source.kernel_fd < 0)
-		return vm->source.kernel_fd;
-	if (config->initrd_path) {
-		vm->source.initrd_fd =
-			open_file(vm->initrd_path, "initrd", err);
-		if (vm->source.initrd_fd < 0)
-			return vm->source.initrd_fd;
-	}
-	return boot_check(&vm->source, err);
-}
-
 static uint8_t node_distance(const struct vm_config *config, unsigned int from,
 			     unsigned int to)
 {
@@ -594,7 +558,7 @@ int vm_create(const struct vm_config *config, struct vm **out,
 	/* A console or a client that goes away is no reason to die. */
 	signal(SIGPIPE, SIG_IGN);
 
-	ret = open_source(vm, config, err);
+	ret = vm_open_source(vm, config, err);
 	if (ret)
 		goto fail;
 	vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -655,14 +619,8 @@ void vm_destroy(struct vm *vm)
 	boot_memory_destroy(&vm->boot);
 	if (vm->end_fd >= 0)
 		close(vm->end_fd);
-	if (vm->source.kernel_fd >= 0)
-		close(vm->source.kernel_fd);
-	if (vm->source.initrd_fd >= 0)
-		close(vm->source.initrd_fd);
 	kept_files_finish(&vm->kept);
-	free(vm->kernel_path);
-	free(vm->initrd_path);
-	free(vm->cmdline);
+	vm_close_source(vm);
 	pthread_cond_destroy(&vm->wish);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);

@@ -87,6 +87,7 @@ void vm_get_status(struct vm *vm, struct vm_status *status)
 		status->state = VM_SUSPENDED;
 	status->paused_by_guard = vm->paused && vm->guard_paused;
 	status->nr_reboots = vm->nr_reboots;
+	status->kernel_unpacked = vm->source.unpacked;
 	status->last_reset = reset_times(vm, given_us);
 	pthread_mutex_unlock(&vm->lock);
 }

@@ -28,6 +28,7 @@ struct vm {
 	struct kept_files kept;
 	struct boot_source source;
 	char *kernel_path, *initrd_path, *cmdline;
+	int unpack_to; /* while the kernel is unpacked */
 	struct kvm kvm;
 	struct machine_plan plan;
 	struct boot_memory boot;
@@ -73,6 +74,11 @@ uint64_t vm_now_us(void);
  * end counts. */
 void vm_wish_end(struct vm *vm, enum vm_end end, const struct error *err);
 void vm_wish_reset(struct vm *vm);
+
+/* Open what the VM boots from, before it has any thread; and close it. */
+int vm_open_source(struct vm *vm, const struct vm_config *config,
+		   struct error *err);
+void vm_close_source(struct vm *vm);
 
 /* From the lifecycle thread: suspend the guest to memory, and wake it. */
 void vm_do_sleep(struct vm *vm);

@@ -70,6 +70,9 @@ struct vm_config {
 	const char *kernel_path;
 	const char *initrd_path; /* NULL: none */
 	const char *cmdline;	 /* "" allowed */
+	/* Folder for kernels that are unpacked already; NULL: the default. */
+	const char *cache_path;
+	bool no_cache; /* none: a kernel unpacks itself */
 	unsigned int nr_cpus;
 	/* Boot memory, a multiple of 2 MiB; with nodes the sum of theirs. */
 	uint64_t memory_bytes;
@@ -191,6 +194,7 @@ struct vm_status {
 	bool paused_by_guard; /* VM_PAUSED for an access that it caught */
 	int pid;
 	unsigned int nr_cpus;
+	bool kernel_unpacked; /* by us, not by itself */
 	uint64_t boot_bytes;
 	uint64_t resident_bytes; /* boot memory and elastic devices together */
 	uint64_t boot_resident_bytes;

@@ -107,3 +107,59 @@ def no_device(lab):
     expect_equal("devices", vmm.status(), {})
     expect_equal("ping", vmm.console.ask("ping"), ["pong"])
     power_off(vmm)
+
+
+def place(vmm):
+    """(virtual address, physical address) of the kernel in the guest."""
+    virtual, = vmm.console.ask("sh grep ' _text$' /proc/kallsyms")
+    physical, = vmm.console.ask("sh grep 'Kernel code' /proc/iomem")
+    return virtual.split()[0], physical.split("-")[0].strip()
+
+
+@test("boot/unpacked-in-advance")
+def unpacked(lab):
+    """A kernel is unpacked once, and then found; it is placed at random, at a
+    reboot again, or where it was linked to; and it can unpack itself."""
+    cache = lab.folder / "cache"
+    places = set()
+    for kernel in ("6.1-generic", "6.12-cloud"):  # xz, zstd; others have lz4
+        vmm = lab.start(kernel=kernel, memory=256 * MIB,
+                        elastic=[Elastic(GIB)],
+                        options=["--cache", str(cache)])
+        expect(vmm.show()["kernel_unpacked"], "it unpacks itself")
+        places.add(place(vmm))
+        for _ in range(2 if kernel == "6.12-cloud" else 0):
+            mark = vmm.console.mark()
+            vmm.reset()
+            vmm.wait_ready(since=mark)
+            places.add(place(vmm))
+        vmm.resize("em0", 512 * MIB)
+        vmm.wait_plugged("em0", 512 * MIB)
+        power_off(vmm)
+    made = {path: path.stat().st_ino for path in cache.iterdir()}
+    expect_equal("files in the cache", len(made), 2)
+    # Of some 500 virtual addresses, and of some 100 places in memory.
+    for number in (0, 1):
+        expect(len({both[number] for both in places}) > 1,
+               f"the kernel is always at {places}")
+    vmm = lab.start(kernel="6.12-cloud", memory=256 * MIB, cmdline="nokaslr",
+                    options=["--cache", str(cache)])
+    expect(vmm.show()["kernel_unpacked"], "it unpacks itself")
+    expect_equal("place without KASLR", place(vmm),
+                 ("ffffffff81000000", "01000000"))
+    power_off(vmm)
+    expect_equal("files in the cache",
+                 {path: path.stat().st_ino for path in cache.iterdir()}, made)
+
+
+@test("boot/unpacks-itself")
+def unpacks_itself(lab):
+    """No cache, or none that can be trusted."""
+    cache = lab.folder / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
+    for where in ("none", str(cache)):
+        vmm = lab.start(memory=256 * MIB, options=["--cache", where])
+        expect(not vmm.show()["kernel_unpacked"], "it was unpacked")
+        power_off(vmm)
+    expect_equal("files in the cache", list(cache.iterdir()), [])

@@ -21,6 +21,7 @@
 
 #include "boot_image.h"
 #include "layout.h"
+#include "payload.h"
 
 static const struct boot_format *const formats[] = {
 	&elf_format,
@@ -121,8 +122,30 @@ int boot_file_read(const struct boot_file *file, uint64_t offset, void *buf,
 	return 0;
 }
 
+/* The next run of data from offset to before end; what lies between is zero, as
+ * guest memory is. False: there is none. */
+static bool next_data(const struct boot_file *file, uint64_t *offset,
+		      uint64_t end, uint64_t *len)
+{
+	off_t data = lseek(file->fd, (off_t)*offset, SEEK_DATA), hole;
+
+	if (data < 0 && errno == ENXIO)
+		return false;
+	hole = data < 0 ? -1 : lseek(file->fd, data, SEEK_HOLE);
+	/* Whatever cannot tell holes has data only. */
+	if (hole > data) {
+		if ((uint64_t)data >= end)
+			return false;
+		if ((uint64_t)hole < end)
+			end = (uint64_t)hole;
+		*offset = (uint64_t)data;
+	}
+	*len = end - *offset;
+	return true;
+}
+
 /* Read len bytes at offset straight into guest memory, region by region. */
-static int file_load(const struct guest_memory *gm,
+static int read_into(const struct guest_memory *gm,
 		     const struct boot_file *file, uint64_t offset,
 		     uint64_t gpa, uint64_t len, struct error *err)
 {
@@ -147,6 +170,24 @@ static int file_load(const struct guest_memory *gm,
 		offset += part;
 		gpa += part;
 		len -= part;
+	}
+	return 0;
+}
+
+static int file_load(const struct guest_memory *gm,
+		     const struct boot_file *file, uint64_t offset,
+		     uint64_t gpa, uint64_t len, struct error *err)
+{
+	const uint64_t end = offset + len;
+	uint64_t at = offset, part;
+
+	while (at < end && next_data(file, &at, end, &part)) {
+		int ret =
+			read_into(gm, file, at, gpa + (at - offset), part, err);
+
+		if (ret)
+			return ret;
+		at += part;
 	}
 	return 0;
 }
@@ -195,6 +236,7 @@ static int open_image(struct boot_image *image, const struct boot_source *src,
 		return ret;
 	if (kind)
 		return boot_refuse(image, err, "%s", kind);
+	image->body = image->file;
 	image->head_size = sizeof(image->head);
 	if (image->head_size > image->file.size)
 		image->head_size = (size_t)image->file.size;
@@ -203,10 +245,13 @@ static int open_image(struct boot_image *image, const struct boot_source *src,
 	if (ret)
 		return ret;
 	for (size_t i = 0; i < NR_FORMATS; i++) {
-		if (formats[i]->probe(image)) {
-			*format = formats[i];
-			return formats[i]->parse(image, err);
-		}
+		if (!formats[i]->probe(image))
+			continue;
+		*format = formats[i];
+		ret = formats[i]->parse(image, err);
+		if (!ret && src->unpacked)
+			ret = unpacked_open(image, src, err);
+		return ret;
 	}
 	return refuse_unknown(image, err);
 }
@@ -266,6 +311,49 @@ int boot_check(const struct boot_source *src, struct error *err)
 	struct boot_file initrd;
 
 	return open_all(&image, &initrd, src, &format, err);
+}
+
+bool boot_is_packed(const struct boot_source *src)
+{
+	const struct boot_format *format;
+	struct boot_image image;
+
+	return !open_image(&image, src, &format, NULL) &&
+	       format == &bzimage_format && payload_is_known(&image);
+}
+
+int boot_unpack(const struct boot_source *src, int to)
+{
+	struct boot_source made = *src;
+	const struct boot_format *format;
+	struct boot_image image;
+	int ret = boot_is_packed(src) ? 0 : -ENOTSUP;
+
+	if (!ret)
+		ret = open_image(&image, src, &format, NULL);
+	if (!ret)
+		ret = payload_unpack(&image, to);
+	if (ret)
+		return ret;
+	/* What cannot be used is not kept. */
+	made.unpacked = true;
+	made.unpacked_fd = to;
+	ret = open_image(&image, &made, &format, NULL);
+	return ret ? ret : unpacked_check(&image);
+}
+
+bool boot_cmdline_has(const char *cmdline, const char *word, bool prefix)
+{
+	size_t len = strlen(word);
+	const char *at = cmdline;
+
+	while ((at = strstr(at, word))) {
+		if ((at == cmdline || at[-1] == ' ') &&
+		    (prefix || at[len] == '\0' || at[len] == ' '))
+			return true;
+		at += len;
+	}
+	return false;
 }
 
 /* ---- Where things go --------------------------------------------------- */
@@ -444,7 +532,7 @@ static int load_files(const struct guest_memory *gm,
 	for (unsigned int i = 0; i < image->nr_segments; i++) {
 		const struct boot_segment *s = &image->segments[i];
 
-		ret = file_load(gm, &image->file, s->offset, s->gpa, s->size,
+		ret = file_load(gm, &image->body, s->offset, s->gpa, s->size,
 				err);
 		if (ret)
 			return ret;
@@ -459,7 +547,11 @@ int boot_load(const struct guest_memory *gm, const struct boot_source *src,
 	      uint64_t rsdp, struct boot_entry *entry, struct error *err)
 {
 	uint64_t low_end = low_memory_end(gm);
-	struct boot_data data = {.rsdp = rsdp};
+	struct boot_data data = {
+		.rsdp = rsdp,
+		.cmdline = src->cmdline,
+		.la57 = src->la57,
+	};
 	const struct boot_format *format;
 	struct boot_image image;
 	struct boot_file initrd;
@@ -474,6 +566,11 @@ int boot_load(const struct guest_memory *gm, const struct boot_source *src,
 		if (ret)
 			return ret;
 	}
+	if (src->unpacked)
+		unpacked_place(&image, src->cmdline,
+			       data.initrd_start > image.start
+				       ? data.initrd_start
+				       : low_end);
 	ret = build_map(&data.map, gm);
 	if (ret)
 		return error_set(err, ret,

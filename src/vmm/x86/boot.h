@@ -2,11 +2,13 @@
 /*
  * Loading a kernel: bzImage (Linux/x86 boot protocol, 64-bit entry) and
  * uncompressed ELF (PVH entry), with initrd and command line. Pure functions
- * of the files and guest memory: no KVM here.
+ * of the files and guest memory: no KVM here. (An unpacked kernel is put at a
+ * random place, unless the command line says nokaslr.)
  */
 #ifndef VMM_X86_BOOT_H
 #define VMM_X86_BOOT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "host/error.h"
@@ -17,9 +19,13 @@
 struct boot_source {
 	int kernel_fd;
 	const char *kernel_path; /* for messages */
-	int initrd_fd;		 /* -1: none */
+	/* What boot_unpack() made of the kernel, if unpacked is set. */
+	bool unpacked;
+	int unpacked_fd;
+	int initrd_fd; /* -1: none */
 	const char *initrd_path;
 	const char *cmdline;
+	bool la57; /* the processors have 5-level paging */
 };
 
 enum boot_mode {
@@ -35,9 +41,23 @@ struct boot_entry {
 	uint64_t arg; /* rsi or ebx */
 	uint64_t rsp;
 	uint64_t cr3; /* BOOT_LONG64: identity map of the first 4 GiB */
+	bool la57;    /* which has 5 levels */
 	uint64_t gdt; /* selectors: 0x10 code, 0x18 data, 0x20 TSS */
 	uint16_t gdt_limit;
 };
+
+/*
+ * A bzImage decompresses itself, each time it starts. Do it once instead: write
+ * the kernel proper to the file open at to, which is empty, for src->unpacked.
+ * -ENOTSUP: it is no bzImage, or packed in a way that is not known here;
+ * -EINVAL: it is damaged; it may then still boot packed. The kernel decides
+ * what this does: confine it (host/worker.h).
+ */
+#define BOOT_UNPACKED_MAX (1ULL << 30) /* bytes */
+int boot_unpack(const struct boot_source *src, int to);
+
+/* Whether boot_unpack() would know how. Reads a few KiB. */
+bool boot_is_packed(const struct boot_source *src);
 
 /*
  * Load everything into boot memory (regions of gm with boot set) and fill

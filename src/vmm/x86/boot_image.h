@@ -42,6 +42,8 @@ struct boot_segment {
 
 struct boot_image {
 	struct boot_file file;
+	/* What the segments are read from: file, or its payload, unpacked. */
+	struct boot_file body;
 	uint8_t head[BOOT_HEAD_SIZE];
 	size_t head_size; /* less if the file is shorter */
 
@@ -53,7 +55,12 @@ struct boot_image {
 	size_t cmdline_max;   /* longest command line, without its NUL */
 	unsigned int nr_segments;
 	struct boot_segment segments[BOOT_MAX_SEGMENTS];
+	uint64_t elf_end;	   /* ELF: where it ends in body */
 	struct setup_header setup; /* bzImage: as in the file */
+	/* Unpacked: whether KASLR is on, and how far its virtual addresses are
+	 * moved. */
+	bool randomized;
+	uint64_t virtual_shift;
 };
 
 #define BOOT_MAX_MAP 64
@@ -71,6 +78,8 @@ struct boot_map {
 struct boot_data {
 	uint64_t initrd_start, initrd_size; /* 0, 0: none */
 	uint64_t rsdp;
+	const char *cmdline;
+	bool la57; /* its processors have 5-level paging */
 	struct boot_map map;
 };
 
@@ -101,6 +110,25 @@ int boot_file_read(const struct boot_file *file, uint64_t offset, void *buf,
 /* Copy len bytes to guest memory; -EFAULT if there is none at gpa. */
 int boot_put(const struct guest_memory *gm, uint64_t gpa, const void *data,
 	     size_t len, struct error *err);
+
+/* Read the headers of the ELF file in the image's body, which tell segments,
+ * memory, and (with notes) the PVH entry. */
+int elf_read_headers(struct boot_image *image, bool notes, struct error *err);
+
+/* The kernel in a bzImage, unpacked (unpacked.c). Parsed already is the bzImage
+ * itself; open: take src's unpacked file for its body. check: what open leaves
+ * until it is needed. place: choose where it goes, to end at limit at the most.
+ * relocate: it is loaded there. */
+int unpacked_open(struct boot_image *image, const struct boot_source *src,
+		  struct error *err);
+int unpacked_check(const struct boot_image *image);
+void unpacked_place(struct boot_image *image, const char *cmdline,
+		    uint64_t limit);
+int unpacked_relocate(const struct guest_memory *gm,
+		      const struct boot_image *image, struct error *err);
+
+/* Whether a word of a command line is word, or with prefix starts so. */
+bool boot_cmdline_has(const char *cmdline, const char *word, bool prefix);
 
 static inline uint64_t boot_align_down(uint64_t value, uint64_t align)
 {

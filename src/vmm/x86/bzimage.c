@@ -7,6 +7,9 @@
  *
  * The kernel is loaded at its preferred address and nowhere else: one that is
  * loaded lower moves itself to that address, so it would need the same memory.
+ *
+ * Where there is an unpacked copy of the kernel proper (unpacked.c), that is
+ * loaded and entered instead, in the same way.
  */
 #include <errno.h>
 #include <string.h>
@@ -38,6 +41,11 @@ static_assert(sizeof(struct boot_params) == 4096, "the zero page is a page");
 static_assert(SETUP_OFFSET + sizeof(struct setup_header) <= BOOT_HEAD_SIZE,
 	      "the head holds the setup header");
 static_assert(BOOT_MAX_MAP <= E820_MAX_ENTRIES_ZEROPAGE, "");
+
+static bool is_unpacked(const struct boot_image *image)
+{
+	return image->body.fd != image->file.fd;
+}
 
 static bool bzimage_probe(const struct boot_image *image)
 {
@@ -124,10 +132,17 @@ static int bzimage_parse(struct boot_image *image, struct error *err)
 	return 0;
 }
 
-/* The identity map of the first 4 GiB: one table, one of directories, four
- * directories of 2 MiB pages, in successive pages. */
-static int put_page_tables(const struct guest_memory *gm, struct error *err)
+/*
+ * The identity map of the first 4 GiB: one table, one of directories, four
+ * directories of 2 MiB pages, in successive pages; and with 5 levels one above
+ * them. *root is where cr3 points to.
+ */
+static int put_page_tables(const struct guest_memory *gm, bool la57,
+			   uint64_t *root, struct error *err)
 {
+	const uint64_t level5 =
+		LAYOUT_PAGE_TABLES + (2 + NR_DIRECTORIES) * BOOT_PAGE_SIZE;
+	const uint64_t only = LAYOUT_PAGE_TABLES | PAGE_PRESENT_WRITE;
 	const uint64_t pdpt = LAYOUT_PAGE_TABLES + BOOT_PAGE_SIZE;
 	const uint64_t directory = pdpt + BOOT_PAGE_SIZE;
 	const uint64_t top = pdpt | PAGE_PRESENT_WRITE;
@@ -147,7 +162,19 @@ static int put_page_tables(const struct guest_memory *gm, struct error *err)
 		ret = boot_put(gm, directory + i * BOOT_PAGE_SIZE, entries,
 			       sizeof(entries), err);
 	}
+	if (!ret && la57)
+		ret = boot_put(gm, level5, &only, sizeof(only), err);
+	*root = la57 ? level5 : LAYOUT_PAGE_TABLES;
 	return ret;
+}
+
+/* A kernel that is entered unpacked uses as many levels as it finds. */
+static bool five_levels(const struct boot_image *image,
+			const struct boot_data *data)
+{
+	return is_unpacked(image) && data->la57 &&
+	       (image->setup.xloadflags & XLF_5LEVEL_ENABLED) &&
+	       !boot_cmdline_has(data->cmdline, "no5lvl", false);
 }
 
 static int put_zero_page(const struct guest_memory *gm,
@@ -161,6 +188,8 @@ static int put_zero_page(const struct guest_memory *gm,
 	params.hdr.type_of_loader = LOADER_UNKNOWN;
 	params.hdr.vid_mode = VIDEO_MODE_NORMAL;
 	params.hdr.loadflags &= (__u8) ~(CAN_USE_HEAP | KEEP_SEGMENTS);
+	if (image->randomized)
+		params.hdr.loadflags |= KASLR_FLAG;
 	params.hdr.code32_start = (uint32_t)image->start;
 	params.hdr.cmd_line_ptr = LAYOUT_CMDLINE;
 	params.hdr.setup_data = 0;
@@ -186,18 +215,25 @@ static int bzimage_enter(const struct guest_memory *gm,
 			 const struct boot_data *data, struct boot_entry *entry,
 			 struct error *err)
 {
+	bool la57 = five_levels(image, data);
+	uint64_t root;
 	int ret = put_zero_page(gm, image, data, err);
 
 	if (!ret)
-		ret = put_page_tables(gm, err);
+		ret = put_page_tables(gm, la57, &root, err);
+	if (!ret && is_unpacked(image))
+		ret = unpacked_relocate(gm, image, err);
+	if (ret)
+		return ret;
 	*entry = (struct boot_entry){
 		.mode = BOOT_LONG64,
 		.rip = image->entry,
 		.arg = LAYOUT_ZERO_PAGE,
 		.rsp = STACK_TOP,
-		.cr3 = LAYOUT_PAGE_TABLES,
+		.cr3 = root,
+		.la57 = la57,
 	};
-	return ret;
+	return 0;
 }
 
 const struct boot_format bzimage_format = {

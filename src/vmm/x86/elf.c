@@ -74,7 +74,7 @@ static int cut_short(const struct boot_image *image, uint64_t need,
 {
 	return boot_refuse(image, err,
 			   "an ELF file cut short (%llu of %llu bytes)",
-			   (unsigned long long)image->file.size,
+			   (unsigned long long)image->body.size,
 			   (unsigned long long)need);
 }
 
@@ -110,9 +110,16 @@ static int check_header(const struct boot_image *image, const Elf64_Ehdr *elf,
 	if (elf->e_phoff > UINT64_MAX - table_size)
 		return damaged(image, "program header offset", elf->e_phoff,
 			       err);
-	if (elf->e_phoff + table_size > image->file.size)
+	if (elf->e_phoff + table_size > image->body.size)
 		return cut_short(image, elf->e_phoff + table_size, err);
 	return 0;
+}
+
+/* The file goes on to the end of what stands there at least. */
+static void note_end(struct boot_image *image, uint64_t offset, uint64_t size)
+{
+	if (offset <= UINT64_MAX - size && offset + size > image->elf_end)
+		image->elf_end = offset + size;
 }
 
 static int add_segment(struct boot_image *image, const Elf64_Phdr *ph,
@@ -128,7 +135,7 @@ static int add_segment(struct boot_image *image, const Elf64_Phdr *ph,
 		return damaged(image, "segment size", ph->p_memsz, err);
 	if (ph->p_offset > UINT64_MAX - ph->p_filesz)
 		return damaged(image, "segment offset", ph->p_offset, err);
-	if (ph->p_offset + ph->p_filesz > image->file.size)
+	if (ph->p_offset + ph->p_filesz > image->body.size)
 		return cut_short(image, ph->p_offset + ph->p_filesz, err);
 	for (unsigned int i = 0; i < image->nr_segments; i++) {
 		const struct boot_segment *s = &image->segments[i];
@@ -147,6 +154,7 @@ static int add_segment(struct boot_image *image, const Elf64_Phdr *ph,
 		.gpa = ph->p_paddr,
 		.need_size = ph->p_memsz,
 	};
+	note_end(image, ph->p_offset, ph->p_filesz);
 	if (image->nr_segments == 1 || ph->p_paddr < image->start)
 		image->start = ph->p_paddr;
 	if (ph->p_paddr + ph->p_memsz > image->end)
@@ -179,7 +187,7 @@ static int scan_notes(struct boot_image *image, const Elf64_Phdr *ph,
 
 	if (offset > UINT64_MAX - left)
 		return damaged(image, "note offset", offset, err);
-	if (offset + left > image->file.size)
+	if (offset + left > image->body.size)
 		return cut_short(image, offset + left, err);
 	for (unsigned int i = 0; i < MAX_NOTES; i++) {
 		struct pvh_note note = {0};
@@ -188,7 +196,7 @@ static int scan_notes(struct boot_image *image, const Elf64_Phdr *ph,
 
 		if (left < size)
 			return 0;
-		ret = boot_file_read(&image->file, offset, &note,
+		ret = boot_file_read(&image->body, offset, &note,
 				     left < sizeof(note) ? left : sizeof(note),
 				     err);
 		if (ret)
@@ -226,15 +234,17 @@ static int check_entry(const struct boot_image *image, struct error *err)
 	return damaged(image, "PVH entry", image->entry, err);
 }
 
-static int elf_parse(struct boot_image *image, struct error *err)
+int elf_read_headers(struct boot_image *image, bool notes, struct error *err)
 {
 	Elf64_Phdr headers[MAX_HEADERS];
 	Elf64_Ehdr elf;
 	int ret;
 
-	if (image->head_size < sizeof(elf))
+	if (image->body.size < sizeof(elf))
 		return cut_short(image, sizeof(elf), err);
-	memcpy(&elf, image->head, sizeof(elf));
+	ret = boot_file_read(&image->body, 0, &elf, sizeof(elf), err);
+	if (ret)
+		return ret;
 	if (elf.e_ident[EI_CLASS] != ELFCLASS64)
 		return boot_refuse(image, err,
 				   "an ELF file that is not 64-bit");
@@ -243,19 +253,29 @@ static int elf_parse(struct boot_image *image, struct error *err)
 	ret = check_header(image, &elf, err);
 	if (ret)
 		return ret;
-	ret = boot_file_read(&image->file, elf.e_phoff, headers,
+	ret = boot_file_read(&image->body, elf.e_phoff, headers,
 			     elf.e_phnum * sizeof(headers[0]), err);
 	for (unsigned int i = 0; !ret && i < elf.e_phnum; i++) {
 		if (headers[i].p_type == PT_LOAD)
 			ret = add_segment(image, &headers[i], err);
-		else if (headers[i].p_type == PT_NOTE && image->entry == 0)
+		else if (headers[i].p_type == PT_NOTE && notes &&
+			 image->entry == 0)
 			ret = scan_notes(image, &headers[i], err);
 	}
 	if (ret)
 		return ret;
+	if (!notes)
+		image->entry = elf.e_entry;
+	note_end(image, elf.e_shoff,
+		 (uint64_t)elf.e_shnum * sizeof(Elf64_Shdr));
+	return check_entry(image, err);
+}
+
+static int elf_parse(struct boot_image *image, struct error *err)
+{
 	image->initrd_last = LAYOUT_HOLE_START - 1;
 	image->cmdline_max = PVH_CMDLINE_MAX;
-	return check_entry(image, err);
+	return elf_read_headers(image, true, err);
 }
 
 static int elf_enter(const struct guest_memory *gm,

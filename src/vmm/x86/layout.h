@@ -11,7 +11,7 @@
 #define LAYOUT_ZERO_PAGE 0x00007000 /* struct boot_params (bzImage) */
 #define LAYOUT_PVH_INFO	 0x00006000 /* hvm_start_info and its lists */
 #define LAYOUT_PAGE_TABLES                                                     \
-	0x00009000 /* identity map of the first 4 GiB: 6 pages */
+	0x00009000 /* identity map of the first 4 GiB: 7 pages */
 #define LAYOUT_CMDLINE	   0x00020000 /* NUL-terminated */
 #define LAYOUT_CMDLINE_MAX 0x00010000
 #define LAYOUT_EBDA	   0x0009fc00 /* end of conventional memory */

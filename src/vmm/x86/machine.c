@@ -28,6 +28,7 @@ struct machine {
 	struct pm pm;
 	uint32_t pci_address; /* last write to PORT_PCI_ADDR */
 	struct acpi_places acpi;
+	bool la57;		 /* processors have 5-level paging */
 	struct boot_entry entry; /* how the first vCPU starts */
 	/* In-kernel chips as they were when new. */
 	struct kvm_irqchip chips[3];
@@ -290,6 +291,7 @@ int machine_create(struct machine **out, const struct machine_config *config,
 	if (!machine)
 		return error_set(err, -ENOMEM, "no memory for the platform");
 	machine->config = *config;
+	machine->la57 = vcpu_has_la57(config->kvm);
 	ret = make_chips(machine);
 	if (ret) {
 		free(machine);
@@ -355,15 +357,17 @@ int machine_boot(struct machine *machine, const struct boot_source *source,
 		.nr_cpus = machine->config.nr_cpus,
 		.numa = machine->config.numa,
 	};
+	struct boot_source with = *source;
 	int ret = power_cycle(machine, err);
 
 	if (ret)
 		return ret;
+	with.la57 = machine->la57;
 	pm_reset(&machine->pm);
 	ret = acpi_build(machine->config.memory, &acpi, &machine->acpi, err);
 	if (ret)
 		return ret;
-	return boot_load(machine->config.memory, source, machine->acpi.rsdp,
+	return boot_load(machine->config.memory, &with, machine->acpi.rsdp,
 			 &machine->entry, err);
 }
 

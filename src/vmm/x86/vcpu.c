@@ -18,11 +18,13 @@
 #define CPUID_HYPERVISOR   (1U << 31) /* leaf 1, ecx */
 #define CPUID_TSC_DEADLINE (1U << 24)
 #define CPUID_HTT	   (1U << 28) /* leaf 1, edx */
+#define CPUID_LA57	   (1U << 16) /* leaf 7, ecx */
 #define CR0_PE		   (1ULL << 0)
 #define CR0_NE		   (1ULL << 5)
 #define CR0_ET		   (1ULL << 4)
 #define CR0_PG		   (1ULL << 31)
 #define CR4_PAE		   (1ULL << 5)
+#define CR4_LA57	   (1ULL << 12)
 #define EFER_LME	   (1ULL << 8)
 #define EFER_LMA	   (1ULL << 10)
 
@@ -42,17 +44,32 @@ static struct kvm_cpuid2 *supported_cpuid(const struct kvm *kvm)
 	return cpuid;
 }
 
-unsigned int vcpu_address_bits(const struct kvm *kvm)
+/* A leaf of what KVM supports, by its first index; zero if there is none. */
+static struct kvm_cpuid_entry2 supported_leaf(const struct kvm *kvm,
+					      uint32_t function)
 {
 	struct kvm_cpuid2 *cpuid = supported_cpuid(kvm);
-	unsigned int bits = 36;
+	struct kvm_cpuid_entry2 leaf = {0};
 
 	for (uint32_t i = 0; cpuid && i < cpuid->nent; i++) {
-		if (cpuid->entries[i].function == 0x80000008)
-			bits = cpuid->entries[i].eax & 0xff;
+		if (cpuid->entries[i].function == function &&
+		    cpuid->entries[i].index == 0)
+			leaf = cpuid->entries[i];
 	}
 	free(cpuid);
-	return bits;
+	return leaf;
+}
+
+unsigned int vcpu_address_bits(const struct kvm *kvm)
+{
+	unsigned int bits = supported_leaf(kvm, 0x80000008).eax & 0xff;
+
+	return bits ? bits : 36;
+}
+
+bool vcpu_has_la57(const struct kvm *kvm)
+{
+	return supported_leaf(kvm, 7).ecx & CPUID_LA57;
 }
 
 /* Bits that hold numbers from 0 to count - 1. */
@@ -308,7 +325,7 @@ static void set_entry(struct kvm_sregs *sregs, struct kvm_regs *regs,
 	if (is64) {
 		sregs->cr0 |= CR0_PG;
 		sregs->cr3 = entry->cr3;
-		sregs->cr4 = CR4_PAE;
+		sregs->cr4 = CR4_PAE | (entry->la57 ? CR4_LA57 : 0);
 		sregs->efer = EFER_LME | EFER_LMA;
 	}
 	regs->rip = entry->rip;

@@ -4,6 +4,7 @@
 #define VMM_X86_VCPU_H
 
 #include <linux/kvm.h>
+#include <stdbool.h>
 
 #include "vmm/kvm.h"
 #include "vmm/x86/boot.h"
@@ -17,6 +18,9 @@ int vcpu_set_cpuid(const struct kvm *kvm, int fd, unsigned int index,
 
 /* Bits of a guest-physical address that processors have. */
 unsigned int vcpu_address_bits(const struct kvm *kvm);
+
+/* Whether they have 5-level paging. */
+bool vcpu_has_la57(const struct kvm *kvm);
 
 /* Read the state of a new vCPU, to go back to at each reset; NULL on error. */
 struct vcpu_state *vcpu_state_save(const struct kvm *kvm, int fd,
