@@ -40,10 +40,12 @@
 
 #define AUTO_ONLINE "/sys/devices/system/memory/auto_online_blocks"
 #define MEMORY_DIR  "/sys/devices/system/memory"
+#define NODE_DIR    "/sys/devices/system/node"
 #define DRIVER_FILE "virtio_mem.ko"
 #define OUR_DRIVER  "bellows_mem"
 #define MAX_BUTTONS 4
 #define MAX_MARKS   32
+#define MAX_NODES   64
 
 struct agent {
 	char cmdline[2048];
@@ -253,6 +255,25 @@ static int cmd_meminfo(struct agent *agent, char *args)
 	return 0;
 }
 
+/* nodes: MemTotal of each NUMA node. A walk asks again and again: that costs
+ * no process, and few bytes on the console. */
+static int cmd_nodes(struct agent *agent, char *args)
+{
+	for (unsigned int i = 0; i < MAX_NODES; i++) {
+		char path[64];
+		const char *at;
+
+		snprintf(path, sizeof(path), NODE_DIR "/node%u/meminfo", i);
+		if (read_text(path, agent->buf, sizeof(agent->buf)) < 0)
+			continue;
+		at = strstr(agent->buf, "MemTotal:");
+		if (!at)
+			return -ENOENT;
+		reply(agent, "%u=%llu", i, strtoull(at + 9, NULL, 10));
+	}
+	return 0;
+}
+
 static int cmd_iomem(struct agent *agent, char *args)
 {
 	return reply_file(agent, "/proc/iomem", *args ? args : NULL);
@@ -411,6 +432,27 @@ static int cmd_dump(struct agent *agent, char *args)
 	return code;
 }
 
+/* devmem read|write ADDRESS STEP COUNT: at how many of them root may. */
+static int cmd_devmem(struct agent *agent, char *args)
+{
+	long long address, step;
+	unsigned int count;
+	char how[8];
+	int nr;
+
+	if (sscanf(args, "%7s %lli %lli %u", how, &address, &step, &count) != 4)
+		return -EINVAL;
+	if (!strcmp(how, "read"))
+		nr = physical_read((uint64_t)address, (uint64_t)step, count);
+	else if (!strcmp(how, "write"))
+		nr = physical_write((uint64_t)address, (uint64_t)step, count);
+	else
+		return -EINVAL;
+	if (nr >= 0)
+		reply(agent, "%d", nr);
+	return nr < 0 ? nr : 0;
+}
+
 /* Run a command of the shell and send what it prints. */
 static int cmd_sh(struct agent *agent, char *args)
 {
@@ -446,6 +488,7 @@ static const struct command {
 	command_fn *run;
 } commands[] = {
 	{"ping", cmd_ping},	    {"meminfo", cmd_meminfo},
+	{"nodes", cmd_nodes},	    {"devmem", cmd_devmem},
 	{"iomem", cmd_iomem},	    {"cat", cmd_cat},
 	{"blocks", cmd_blocks},	    {"online", cmd_online},
 	{"insmod", cmd_insmod},	    {"rmmod", cmd_rmmod},

@@ -60,6 +60,12 @@ int pulse_run(unsigned int seconds, struct pulse *pulse);
 int module_insert(const char *file, const char *parameters);
 int module_remove(const char *name);
 
+/* Have root read a page, or write a word, at so many physical addresses, step
+ * bytes apart, by /dev/mem. Returns how many the kernel let it, or a negative
+ * errno value. */
+int physical_read(uint64_t address, uint64_t step, unsigned int count);
+int physical_write(uint64_t address, uint64_t step, unsigned int count);
+
 /* Write text to a file. 0 or a negative errno value. */
 int write_text(const char *path, const char *text);
 

@@ -4,10 +4,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent.h"
+
+#define DEV_MEM "/dev/mem"
+#define PAGE	4096UL
 
 int write_text(const char *path, const char *text)
 {
@@ -63,4 +67,45 @@ int module_remove(const char *name)
 	if (syscall(SYS_delete_module, name, O_NONBLOCK) < 0)
 		return -errno;
 	return 0;
+}
+
+int physical_read(uint64_t address, uint64_t step, unsigned int count)
+{
+	int fd = open(DEV_MEM, O_RDONLY | O_CLOEXEC);
+	char page[PAGE];
+	int nr = 0;
+
+	if (fd < 0)
+		return -errno;
+	for (unsigned int i = 0; i < count; i++) {
+		off_t at = (off_t)(address + i * step);
+
+		if (pread(fd, page, PAGE, at) == (ssize_t)PAGE)
+			nr++;
+	}
+	close(fd);
+	return nr;
+}
+
+/* By a mapping for each, as devmem does. */
+int physical_write(uint64_t address, uint64_t step, unsigned int count)
+{
+	int fd = open(DEV_MEM, O_RDWR | O_SYNC | O_CLOEXEC);
+	int nr = 0;
+
+	if (fd < 0)
+		return -errno;
+	for (unsigned int i = 0; i < count; i++) {
+		uint64_t at = address + i * step;
+		char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				  MAP_SHARED, fd, (off_t)(at & -PAGE));
+
+		if (page == MAP_FAILED)
+			continue;
+		*(volatile uint32_t *)(void *)(page + at % PAGE) = 1;
+		munmap(page, PAGE);
+		nr++;
+	}
+	close(fd);
+	return nr;
 }

@@ -5,13 +5,13 @@ import os
 import random
 import time
 
-from harness import (GIB, MIB, STILL, Elastic, Failed, expect, expect_equal,
+from harness import (GIB, MIB, PATIENCE, STILL, Elastic, Failed, expect, expect_equal,
                      power_off, test, wait_until)
 from lib.bellows import bellows
 from lib.console import GuestError
 from lib.vmm import Node, VmmError
 from test_leaks import usage
-from test_numa import facts
+from test_numa import totals
 
 # How the guest starts again; its kernel's way can be changed as it runs.
 WAYS = {"acpi": "acpi", "keyboard": "kbd", "triple fault": "triple",
@@ -31,16 +31,12 @@ def start_again(vmm, way):
         vmm.console.send("0 sh echo c >/proc/sysrq-trigger\n")
     else:
         vmm.reset()
-    vmm.console.wait_for("BELLOWS-READY", 120, mark, panics=False)
-
-
-def totals(vmm):
-    return {node: fact[2] for node, fact in facts(vmm).items()}
+    vmm.console.wait_for("BELLOWS-READY", since=mark, panics=False)
 
 
 def node_totals_become(vmm, what, wanted):
     """A guest counts memory a moment after it has plugged it."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while totals(vmm) != wanted:
         if time.monotonic() > deadline:
             raise Failed(f"{what}: MemTotal of the nodes is {totals(vmm)}, "
@@ -75,7 +71,7 @@ def restarts(lab):
         size[node] = rng.randrange(257) * 2 * MIB
         vmm.resize(f"n{node}", size[node])
         for i in range(2):
-            vmm.wait_plugged(f"n{i}", size[i], 120)
+            vmm.wait_plugged(f"n{i}", size[i])
         node_totals_become(vmm, what, {i: base[i] + size[i]
                                        for i in range(2)})
         start_again(vmm, way)
@@ -131,11 +127,11 @@ def start_victim(lab):
 
 def settle(vmm, mark, target, base, restarted):
     if restarted:
-        vmm.console.wait_for("BELLOWS-READY", 120, mark, panics=False)
+        vmm.console.wait_for("BELLOWS-READY", since=mark, panics=False)
         wait_until("the last reset is over",
-                   lambda: vmm.show()["state"] == "running", 60)
-    vmm.wait_plugged("em0", target, 120)
-    deadline = time.monotonic() + 60
+                   lambda: vmm.show()["state"] == "running")
+    vmm.wait_plugged("em0", target)
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             total = vmm.mem_total()
@@ -195,13 +191,13 @@ def reset_loop(lab):
         vmm = lab.start(memory=256 * MIB, ready=False, elastic=[Elastic(GIB)],
                         cmdline="rdinit=/none panic=-1")
         wait_until("it has restarted three times",
-                   lambda: vmm.show()["reboots"] >= 3, 180)
+                   lambda: vmm.show()["reboots"] >= 3)
         finish(vmm, end)
         # Halted with interrupts off, it never gets to its restart.
         vmm = lab.start(memory=256 * MIB, cpus=2,
                         cmdline="panic=0 sysrq_always_enabled")
         vmm.console.send("0 sh echo c >/proc/sysrq-trigger\n")
-        vmm.console.wait_for("Kernel panic", 60, panics=False)
+        vmm.console.wait_for("Kernel panic", panics=False)
         finish(vmm, end)
 
 

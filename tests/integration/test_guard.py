@@ -5,7 +5,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from harness import (GIB, MIB, Elastic, check_load, expect, expect_equal,
+from harness import (GIB, MIB, PATIENCE, Elastic, check_load, expect, expect_equal,
                      power_off, resize_to, test, wait_filled, wait_until)
 from lib.bellows import bellows
 from lib.paths import BUILD
@@ -21,7 +21,7 @@ UFFD = Path("/dev/userfaultfd")
 def fence(lab):
     """The fence's unit tests, on the kernel of a KVM host."""
     done = subprocess.run([str(BUILD / "tests" / "unit" / "test_fence")],
-                          capture_output=True, text=True, timeout=120,
+                          capture_output=True, text=True, timeout=PATIENCE,
                           check=False)
     expect_equal(f"exit status ({done.stdout} {done.stderr})",
                  done.returncode, 0)
@@ -117,9 +117,8 @@ def many(lab):
     vmm, witness = guest_without_driver(lab, "report")
     nr = lab.rounds(150, 512)
     for _ in range(2):
-        vmm.console.ask(
-            f"sh i=0; while [ $i -lt {nr} ]; do devmem "
-            f"$(({BASE} + i * {BLOCK})) 32 1; i=$((i+1)); done", timeout=300)
+        expect_equal("written", vmm.console.ask(
+            f"devmem write {BASE:#x} {BLOCK} {nr}"), [str(nr)])
     expect_equal("violations", violations(vmm), 2 * nr)
     expect_clean(vmm)
     expect_equal("held by the host", vmm.status()["em0"]["resident"], 0)
@@ -159,7 +158,7 @@ def pause(lab):
         expect_equal("violations", violations(vmm), number)
         expect_clean(vmm)
         vmm.cli("resume", check=True)
-        vmm.console.wait_for(f"@{number} END 0", 60)
+        vmm.console.wait_for(f"@{number} END 0")
         expect_equal("paused by the guard", vmm.show()["paused_by_guard"],
                      False)
     vmm.cli("pause", check=True)
@@ -230,7 +229,7 @@ def not_allowed(lab):
                                options=["--guard", "kill"]))
         command = [*hidden.prefix, *vmm.command()]
         done = subprocess.run(command, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=60,
+                              capture_output=True, text=True, timeout=PATIENCE,
                               check=False)
         expect_equal("exit status", done.returncode, 2)
         for word in ("--guard", "CAP_SYS_PTRACE", str(UFFD)):

@@ -5,7 +5,7 @@ under --guard kill."""
 import json
 import struct
 
-from harness import (GIB, MIB, check_load, expect, expect_equal, power_off,
+from harness import (GIB, MIB, PATIENCE, check_load, expect, expect_equal, power_off,
                      resize_to, test, wait_filled)
 from lib import kexec
 from lib.kexec import MEMORY_BLOCK, shell
@@ -51,7 +51,7 @@ cat memory*/removable memory*/state memory*/valid_zones ../node/node0/meminfo
 """
 
 
-def run(vmm, script, end="", timeout=180):
+def run(vmm, script, end="", timeout=PATIENCE):
     """Run a script of several lines; whether that went well."""
     status, _ = vmm.console.command(
         f"sh sh -c '{' '.join(script.split())}' </dev/null >/dev/null 2>&1 "
@@ -85,7 +85,7 @@ def read_kcore(vmm, plugged):
     for offset, length in segments(vmm):
         first, end = offset // MIB, -(-(offset + length) // MIB)
         shell(vmm, f"dd if=/proc/kcore of=/dev/null bs=1M skip={first} "
-              f"count={end - first}", 300)
+              f"count={end - first}")
         total += length
     expect(total > plugged, f"/proc/kcore had {total} bytes")
 
@@ -94,13 +94,10 @@ def read_devmem(vmm):
     """The first MiB and every block of elastic memory through /dev/mem: the
     kernel lets root read the first, and none of the second."""
     addr = vmm.show()["elastic"][0]["addr"]
-    shell(vmm, "dd if=/dev/mem of=/dev/null bs=4096 count=256")
-    rows = shell(
-        vmm, f"n=0; i={addr // 4096}; while [ $i -lt {(addr + 2 * GIB) // 4096}"
-        " ]; do dd if=/dev/mem of=/dev/null bs=4096 skip=$i count=1 "
-        f"2>/dev/null && n=$((n+1)); i=$((i+{2 * MIB // 4096})); done; "
-        "echo $n", 300)
-    expect_equal("blocks that /dev/mem lets root read", rows, ["0"])
+    expect_equal("pages of the first MiB", vmm.console.ask(
+        "devmem read 0 4096 256"), ["256"])
+    expect_equal("blocks that /dev/mem lets root read", vmm.console.ask(
+        f"devmem read {addr:#x} {2 * MIB} {2 * GIB // (2 * MIB)}"), ["0"])
 
 
 def soft_offline(vmm, address):
@@ -123,7 +120,7 @@ def resize_looking(vmm, size):
     vmm.resize("em0", size)
     run(vmm, BLOCK_TELLERS)     # while it is under way
     expect(run(vmm, TELLERS), "what tells of pages could not be read")
-    vmm.wait_plugged("em0", size, 180)
+    vmm.wait_plugged("em0", size)
     vmm.mem_total_settled()
     expect(run(vmm, BLOCK_TELLERS), "/sys/devices/system/memory")
     run(vmm, EXTRA_TELLERS)
@@ -137,7 +134,7 @@ def innocent(lab, kernel):
         cmdline=CMDLINE, options=["--guard", "kill"])
     shell(vmm, "mount -t debugfs none /sys/kernel/debug")
     kexec.plug_every_other(vmm, "em0", SIZE - 2 * MIB)
-    resize_to(vmm, witness, "em0", SIZE, 120)
+    resize_to(vmm, witness, "em0", SIZE)
     vmm.console.ask(f"load {LOAD_MIB} random")
     wait_filled(vmm)
     expect(run(vmm, "test -w /proc/sys/vm/compact_memory"), "no compaction")
