@@ -31,7 +31,7 @@ def timed_resize(vmm, size):
     """Resize, wait for it; seconds, and processor seconds of the VMM."""
     cpu, began = sum(vmm.cpu_seconds()), time.monotonic()
     vmm.resize("em0", size)
-    end = vmm.wait_plugged("em0", size, timeout=120)
+    end = vmm.wait_plugged("em0", size, timeout=120, interval=0.005)
     return end - began, sum(vmm.cpu_seconds()) - cpu
 
 

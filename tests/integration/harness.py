@@ -4,6 +4,7 @@
 A test is a function that takes one argument, `lab`, and raises if something
 is not as it should be. It is found by its name, `lab/SUBJECT/WHAT`.
 """
+import fnmatch
 import os
 import re
 import sys
@@ -16,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.agree import Witness
 from lib.bellows import BellowsVmm, bellows
-from lib.console import GuestError
-from lib.vmm import GIB, KIB, MIB, Elastic, Machine, VmmError
+from lib.console import PATIENCE, Console, GuestError
+from lib.vmm import GIB, KIB, MIB, Elastic, Machine, VmmError, pause
 
 KERNELS = ("6.1-cloud", "6.1-generic", "6.12-cloud", "6.12-generic")
 KEXEC_IMAGES = ("6.1-cloud.kexec", "6.12-cloud.kexec")
@@ -25,6 +26,8 @@ KEXEC_IMAGES = ("6.1-cloud.kexec", "6.12-cloud.kexec")
 # Has the agent load our Linux driver in place of the kernel's.
 OUR_DRIVER = "agent.driver=bellows"
 DRIVER_FOLDER = "/sys/bus/virtio/drivers/bellows_mem/virtio*/bellows_mem"
+
+Console.rest = 0.01
 
 TESTS = {}
 
@@ -37,6 +40,34 @@ def test(name, **arguments):
         TESTS[full] = lambda lab: function(lab, **arguments)
         return function
     return register
+
+
+# What takes long, on a host that is emulated: handed out before the rest, so
+# that in the end no lab waits for another.
+LONG = ("lab/numa/walk-*", "lab/conformance/*", "lab/guard/innocent-*",
+        "lab/faults/*", "lab/reset/every-kind", "lab/reset/again-*",
+        "lab/resize/under-load-*", "lab/resize/walk-*", "lab/resize/every-*",
+        "lab/suspend/*", "lab/kexec/in-*", "lab/kdump/*", "lab/linux/debug-*",
+        "lab/linux/sleep*", "lab/linux/steps-*", "lab/linux/*-qemu*",
+        "lab/numa/as-qemu-*", "lab/numa/pool-*", "lab/driver/guest-*",
+        "lab/driver/host-*", "lab/driver/unloaded-*", "lab/reboot/*",
+        "lab/two/*", "lab/guard/many-blocks", "lab/console/output-*")
+# These look at the same run of something: one lab does it once.
+TOGETHER = "lab/conformance/"
+
+
+def groups():
+    """All tests, in the order in which they are handed out to labs; those of
+    a row to the same."""
+    def rank(name):
+        return next((i for i, pattern in enumerate(LONG)
+                     if fnmatch.fnmatchcase(name, pattern)), len(LONG))
+
+    rows = {}
+    for name in sorted(TESTS, key=rank):
+        key = TOGETHER if name.startswith(TOGETHER) else name
+        rows.setdefault(key, []).append(name)
+    return list(rows.values())
 
 
 def host_nodes(name):
@@ -117,26 +148,47 @@ class Lab:
         self.scratch.cleanup()
 
 
-def resize_to(vmm, witness, device, size, timeout=60):
+# Linux's driver tries again only after 50 s, then 100 s, what failed once.
+RETRY = 15
+
+
+def wait_in_use(vmm, device, size):
+    """Wait for a size of a guest that uses its memory: it may not be free to
+    go at the first attempt. Another request has the driver try again soon."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return vmm.wait_plugged(device, size, RETRY)
+        except VmmError:
+            if time.monotonic() > deadline or vmm.process.poll() is not None:
+                raise
+        vmm.resize(device, size - 2 * MIB if size else 2 * MIB)
+        vmm.resize(device, size)
+
+
+def resize_to(vmm, witness, device, size, in_use=False):
     """Resize, wait, and see that guest, device and host agree."""
     vmm.resize(device, size)
-    vmm.wait_plugged(device, size, timeout)
+    if in_use:
+        wait_in_use(vmm, device, size)
+    else:
+        vmm.wait_plugged(device, size)
     try:
         return witness.check()
     except VmmError as error:
         raise Failed(f"{device} at {size // MIB} MiB: {error}") from None
 
 
-def wait_until(what, condition, timeout=60):
+def wait_until(what, condition, timeout=PATIENCE):
     """Wait until condition() is true; returns its value."""
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        if time.monotonic() > began + timeout:
             raise Failed(f"not in {timeout} s: {what}")
-        time.sleep(0.05)
+        time.sleep(pause(time.monotonic() - began))
 
 
 def check_load(vmm):
@@ -148,7 +200,7 @@ def check_load(vmm):
                f"memory load: {row}\n{vmm.console.tail(10)}")
 
 
-def wait_filled(vmm, timeout=90):
+def wait_filled(vmm, timeout=PATIENCE):
     """Wait until every memory worker has written all its pages."""
     def filled():
         rows = vmm.console.ask("load")
@@ -163,11 +215,17 @@ def driver_told(vmm, name):
     return dict(row.split(" ", 1) for row in rows if " " in row)
 
 
+def dmesg(vmm, pattern):
+    """Lines of the kernel's log with an extended regular expression in them.
+    Sought in the guest: the whole log takes its console half a minute."""
+    return vmm.console.ask("sh dmesg | grep -q . && "
+                           f"{{ dmesg | grep -E '{pattern}' || :; }}")
+
+
 def expect_clean(vmm):
     """The kernel has complained of nothing."""
-    bad = [row for row in vmm.console.ask("sh dmesg") if re.search(
-        r"WARNING:|BUG|Oops|Call Trace|corrupt|Bad page|Poison|hidden page",
-        row)]
+    bad = dmesg(vmm, "WARNING:|BUG|Oops|Call Trace|corrupt|Bad page|Poison|"
+                "hidden page")
     expect(not bad, f"the kernel complains: {bad[:5]}")
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness import (GIB, MIB, Elastic, expect, expect_equal, test,
+from harness import (GIB, MIB, PATIENCE, Elastic, expect, expect_equal, test,
                      wait_until)
 from lib.checks import openapi_path
 
@@ -144,7 +144,7 @@ def raw(vmm, data=b""):
     server's queue."""
     link = socket.socket(socket.AF_UNIX)
     link.connect(vmm.socket_path)
-    link.settimeout(20)
+    link.settimeout(PATIENCE)
     try:
         link.sendall(data)
     except (BrokenPipeError, ConnectionResetError):
@@ -354,7 +354,7 @@ def as_described(lab):
 
     # The guest's driver refuses: that is known once something is plugged.
     asker.expect(202, "POST", "/v1/vm/suspend")
-    vmm.console.wait_for("BELLOWS-AWAKE ", 60)
+    vmm.console.wait_for("BELLOWS-AWAKE ")
     vm, _ = asker.expect(200, "PUT", "/v1/vm/elastic",
                          resize_body(128 * MIB))
     expect_equal("requested", vm["elastic"][0]["requested_bytes"], 128 * MIB)
@@ -451,7 +451,7 @@ def side_by_side(lab):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(PATIENCE)
     expect(not wrong, "; ".join(wrong))
     vmm.resize("em0", 64 * MIB)
     vmm.wait_plugged("em0", 64 * MIB)

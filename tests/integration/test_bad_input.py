@@ -8,7 +8,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from harness import (GIB, MIB, Elastic, expect, expect_equal, one_line,
+from harness import (GIB, MIB, PATIENCE, Elastic, expect, expect_equal, one_line,
                      power_off, processes, test)
 from lib.bellows import bellows
 from lib.paths import BELLOWS, GUEST_IMAGES, KERNELS
@@ -85,7 +85,7 @@ def traces():
 def refused(words, value):
     """Run it: one line with the value, exit status 2, nothing left."""
     before = traces()
-    done = bellows(*words, timeout=60)
+    done = bellows(*words)
     expect_equal(f"exit status ({done.stderr.strip()!r})", done.returncode, 2)
     expect(one_line(done.stderr), f"not one line on stderr: {done.stderr!r}")
     expect(value in done.stderr, f"{value!r} is not named: {done.stderr!r}")
@@ -143,7 +143,7 @@ def no_permission(lab):
             user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[],
             env={"PATH": os.environ["PATH"],
                  "XDG_RUNTIME_DIR": f"{folder}/run"},
-            check=False, timeout=60)
+            check=False, timeout=PATIENCE)
     finally:
         os.chmod("/dev/kvm", mode)
     expect_equal(f"exit status ({done.stderr.strip()!r})", done.returncode, 2)

@@ -15,7 +15,7 @@ SIZES = [512, 100, 102, 2, 0, 30]
 def follow(vmm, guest, size):
     """Request a size, and see guest, device and host agree on it."""
     vmm.resize("em0", size)
-    line, = guest.ask("drive 0", timeout=120)
+    line, = guest.ask("drive 0")
     used = int(re.search(r"used=(\d+)", line)[1])
     device = vmm.status()["em0"]
     expect_equal("used by the guest", used, size)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from harness import (GIB, KERNELS, MIB, Elastic, expect, expect_equal,
+from harness import (GIB, KERNELS, MIB, PATIENCE, Elastic, expect, expect_equal,
                      power_off, resize_to, test)
 from lib.paths import BUILD
 from lib.paths import KERNELS as KERNEL_FOLDER
@@ -15,7 +15,7 @@ def loaded(lab):
     done = subprocess.run([str(BUILD / "tests" / "unit" / "test_boot")],
                           env=dict(os.environ,
                                    BELLOWS_KERNELS=str(KERNEL_FOLDER)),
-                          capture_output=True, text=True, timeout=120,
+                          capture_output=True, text=True, timeout=PATIENCE,
                           check=False)
     expect_equal(f"exit status ({done.stdout} {done.stderr})",
                  done.returncode, 0)
@@ -81,7 +81,7 @@ def memory_least(lab):
     vmm = lab.start(ready=False, memory=64 * MIB, image="vmlinux",
                     cmdline="earlyprintk=ttyS0 loglevel=8")
     _, found, _ = vmm.console.wait_for(
-        r"Memory: \d+K/(\d+)K available", 60, panics=False)
+        r"Memory: \d+K/(\d+)K available", panics=False)
     size = int(found.group(1)) * 1024
     expect(63 * MIB <= size <= 64 * MIB, f"the kernel found {size} bytes")
     vmm.close()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The conformance suite: ours passes every case; QEMU agrees, but for what
 docs/conformance.md says."""
+import functools
 import os
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from lib import conformance
 from lib.bellows import BellowsVmm
 from lib.qemu import QemuVmm
 
+# Its device is the same without KVM, and each of the guest's many lines costs
+# less then.
+PEER = functools.partial(QemuVmm, accel="tcg")
 _done = {}
 
 
@@ -46,5 +50,5 @@ def ours(lab):
 def peer(lab):
     """QEMU gives the same answers, or the difference is documented."""
     wrong = conformance.disagreements(cases_of(lab, BellowsVmm)[0],
-                                      cases_of(lab, QemuVmm)[0])
+                                      cases_of(lab, PEER)[0])
     expect(not wrong, "\n".join(wrong))

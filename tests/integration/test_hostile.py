@@ -95,7 +95,7 @@ def gained(vmm):
 def attempt(vmm, guest, name, least):
     """Why an attempt did not end as it must; empty if it did."""
     before = violations(vmm)
-    guest.ask(f"hostile {name}", timeout=120)
+    guest.ask(f"hostile {name}")
     found = violations(vmm) - before
     more = gained(vmm)
     if found < least:

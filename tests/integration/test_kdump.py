@@ -21,7 +21,7 @@ def checked(vmm, path, marks, others):
     returns (bytes, {address: what is there}) of the others."""
     head, *rows = vmm.console.ask(
         f"dump {path} {' '.join(marks)} "
-        + " ".join(f"{at:#x}" for at in others), 180)
+        + " ".join(f"{at:#x}" for at in others))
     found = dict(row.split("=") for row in rows)
     for mark in marks:
         expect_equal(f"{path}: the page at {mark}", found[mark], "right")
@@ -43,7 +43,7 @@ def prepare(lab, kernel, call):
     vmm.wait_plugged("em0", PLUGGED)
     witness.check()
     kexec.load(vmm, CMDLINE, call, "-p")
-    marks = vmm.console.ask("mark 480", 180)
+    marks = vmm.console.ask("mark 480")
     return vmm, marks
 
 
@@ -72,7 +72,7 @@ def every_other(lab, kernel, call):
     expect(state > 0, "the crash kernel did not ask what is plugged")
 
     kexec.shell(vmm, "mount -t tmpfs -o size=95% none /root")
-    kexec.shell(vmm, f"{DUMP} /proc/vmcore /root/dump", 400)
+    kexec.shell(vmm, f"{DUMP} /proc/vmcore /root/dump", 600)
     size, found = checked(vmm, "/root/dump", marks,
                           (in_part, in_hole, beyond))
     expect(size <= most, f"dump of {size} bytes of memory")
@@ -89,6 +89,6 @@ def every_other(lab, kernel, call):
            f"{after['resident_bytes']} after it")
     mark = vmm.console.mark()
     vmm.console.send("0 reboot\n")
-    vmm.console.wait_for(kexec.READY, 180, mark, panics=False)
+    vmm.console.wait_for(kexec.READY, since=mark, panics=False)
     expect_equal("resets", vmm.show()["reboots"], 1)
     vmm.wait_plugged("em0", PLUGGED)

@@ -18,8 +18,8 @@ def plug(vmm, witness, size, holes):
         expect_equal("memory of the driver",
                      kexec.ranges(vmm, "System RAM (virtio_mem)"), wanted)
     else:
-        resize_to(vmm, witness, "em0", size, 120)
-    vmm.console.ask("mark 192", 180)
+        resize_to(vmm, witness, "em0", size)
+    vmm.console.ask("mark 192")
 
 
 def start_next(vmm, size, options, last, module):
@@ -47,7 +47,7 @@ def start_next(vmm, size, options, last, module):
     witness.onlines = True
     expect(witness.base < 768 * MIB, f"MemTotal {witness.base}")
     vmm.console.ask(f"insmod {module}.ko")
-    vmm.wait_plugged("em0", size, 120)
+    vmm.wait_plugged("em0", size)
     vmm.mem_total_settled()
     witness.check()
     return witness
@@ -74,7 +74,7 @@ def in_a_row(lab, kernel, few, driver=""):
         call = "-s" if number % 4 < 2 else "-c"
         witness = start_next(vmm, 2 * GIB, (call, "-l"),
                              number == rounds - 1, module)
-    resize_to(vmm, witness, "em0", 0, 120)
+    resize_to(vmm, witness, "em0", 0)
     expect_equal("resets", vmm.show()["reboots"], 0)
     power_off(vmm)
 

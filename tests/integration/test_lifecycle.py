@@ -4,7 +4,7 @@ import signal
 
 from harness import (GIB, MIB, Elastic, Witness, check_load, expect,
                      expect_equal, power_off, resize_to, test, wait_filled,
-                     wait_until)
+                     wait_in_use, wait_until)
 
 
 def guest_reboots(vmm):
@@ -67,7 +67,7 @@ def reboot_cpus(lab):
     vmm, witness = lab.guest(cpus=16)
     mark = vmm.console.mark()
     vmm.reset()
-    vmm.wait_ready(since=mark, timeout=120)
+    vmm.wait_ready(since=mark)
     found, = vmm.console.ask("sh grep -c ^processor /proc/cpuinfo")
     expect_equal("processors", int(found), 16)
     resize_to(vmm, witness, "em0", 256 * MIB)
@@ -93,8 +93,8 @@ def side_by_side(lab):
     for size in (512, 6, 1024, 0):
         first.resize("em0", size * MIB)
         second.resize("em0", (1024 - size) * MIB)
-        first.wait_plugged("em0", size * MIB)
-        second.wait_plugged("em0", (1024 - size) * MIB)
+        wait_in_use(first, "em0", size * MIB)
+        wait_in_use(second, "em0", (1024 - size) * MIB)
         one.check()
         two.check()
         check_load(first)

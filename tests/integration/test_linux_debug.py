@@ -9,21 +9,14 @@ import time
 from harness import (DRIVER_FOLDER, GIB, MIB, OUR_DRIVER, Failed, check_load,
                      driver_told, expect, expect_clean, power_off, test,
                      wait_until)
-from lib.vmm import PAGE
+from lib.vmm import PAGE, pause
 
 DEBUG = "page_poison=1 slub_debug=FZPU init_on_free=1 debug_pagealloc=on"
 MAX = GIB
-STALL = 60                      # seconds without any progress
+STALL = 300                     # seconds without any progress
 LOAD_MIB = 160
 RELOAD_EVERY = 10
 LEAK = 16 * MIB                 # what slabs and caches may have grown by
-
-
-def progress(vmm):
-    """What only changes while memory comes or goes."""
-    counters = driver_told(vmm, "counters")
-    return (vmm.status()["em0"]["plugged"], vmm.mem_total(),
-            counters["blocks_added"], counters["blocks_removed"])
 
 
 def settle(vmm, witness, size):
@@ -32,18 +25,18 @@ def settle(vmm, witness, size):
     it must go on."""
     seen, since = None, time.monotonic()
     while True:
-        device = vmm.status()["em0"]
-        bad = witness.complaints({"em0": device}, vmm.mem_total())
+        device, total = vmm.status()["em0"], vmm.mem_total()
+        bad = witness.complaints({"em0": device}, total)
         if device["plugged"] == size and not bad:
             return
-        now = progress(vmm)
-        if now != seen:
-            seen, since = now, time.monotonic()
-        if time.monotonic() - since > STALL:
+        stuck = time.monotonic() - since
+        if (device["plugged"], total) != seen:
+            seen, since = (device["plugged"], total), time.monotonic()
+        elif stuck > STALL:
             raise Failed(f"stuck for {STALL} s on the way to {size // MIB} "
                          f"MiB: {'; '.join(bad) or device}; shortfall: "
                          f"{driver_told(vmm, 'shortfall')}")
-        time.sleep(0.05)
+        time.sleep(pause(stuck))
 
 
 def reload_driver(vmm, parameters):

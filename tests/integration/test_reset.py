@@ -43,8 +43,8 @@ def again(vmm, how, client=None):
     how(vmm)
     if client:
         wait_until("the API tells of the reset",
-                   lambda: client.show()["reboots"] == 1, 90)
-    vmm.console.wait_for("BELLOWS-READY", 90, mark, panics=False)
+                   lambda: client.show()["reboots"] == 1)
+    vmm.console.wait_for("BELLOWS-READY", since=mark, panics=False)
 
 
 def given_back(vmm):
@@ -103,11 +103,11 @@ def giving_back(lab):
             mark = vmm.console.mark()
             vmm.api("POST", "/v1/vm/reboot")
             wait_until("a reset", lambda: vmm.show()["reboots"] >=
-                       before + number, 60)
+                       before + number)
             expect_equal("plugged", vmm.status()["em0"]["plugged"], 0)
             audit = vmm.cli("audit")
             expect_equal(f"audit ({audit.stdout})", audit.returncode, 0)
-        vmm.console.wait_for("BELLOWS-READY", 90, mark)
+        vmm.console.wait_for("BELLOWS-READY", since=mark)
         given_back(vmm)
         expect_equal("held", vmm.status()["em0"]["resident"], 0)
         expect_equal("MemTotal", vmm.mem_total_settled(), witness.base)
@@ -173,10 +173,10 @@ def any_moment(lab):
         time.sleep(rng.random() * 0.6)
         for _ in range(rng.choice((1, 1, 3))):
             vmm.reset()
-    vmm.console.wait_for("BELLOWS-READY", 90, mark, panics=False)
+    vmm.console.wait_for("BELLOWS-READY", since=mark, panics=False)
     wait_until("the last reset is over", lambda:
                vmm.show()["state"] == "running")
-    vmm.wait_plugged("em0", target, 90)
+    vmm.wait_plugged("em0", target)
     vmm.mem_total_settled()
     witness.check()
     power_off(vmm)

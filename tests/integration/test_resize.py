@@ -114,10 +114,10 @@ def under_load(lab, kernel, cpus, pattern):
         vmm.console.ask(f"load {320 // cpus} {pattern}")
     wait_filled(vmm)
     for size in (512, 1024, 640, 642, 500, 900, 400):
-        resize_to(vmm, witness, "em0", size * MIB, timeout=120)
+        resize_to(vmm, witness, "em0", size * MIB, in_use=True)
         check_load(vmm)
     vmm.console.ask("load stop")
-    resize_to(vmm, witness, "em0", 0, timeout=120)
+    resize_to(vmm, witness, "em0", 0)
     power_off(vmm)
 
 

@@ -31,7 +31,7 @@ def suspend(vmm):
 
 def resume(vmm, mark):
     vmm.cli("resume", check=True)
-    _, found, _ = vmm.console.wait_for(AWAKE, 60, mark)
+    _, found, _ = vmm.console.wait_for(AWAKE, since=mark)
     expect_equal("the guest's suspend ended", found[1], "well")
     expect_equal("state", vmm.show()["state"], "running")
 
@@ -122,7 +122,7 @@ def refused(lab):
     for word in ("'em0'", "PERSISTENT_SUSPEND", "after 10 s"):
         expect(word in done.stderr and one_line(done.stderr),
                f"{word} in: {done.stderr}")
-    _, found, _ = vmm.console.wait_for(AWAKE, 30, mark)
+    _, found, _ = vmm.console.wait_for(AWAKE, since=mark)
     expect(found[1] != "well", "the guest suspended")
     resize_to(vmm, witness, "em0", 128 * MIB)
     power_off(vmm)
@@ -228,8 +228,7 @@ def fall_asleep(vmm, guest, *words):
     mark = vmm.console.mark()
     guest.sequence += 1
     vmm.console.send(f"{guest.sequence} suspend {' '.join(words)}\n")
-    wait_until("it is suspended", lambda: vmm.show()["state"] == "suspended",
-               10)
+    wait_until("it is suspended", lambda: vmm.show()["state"] == "suspended")
     return rf"^@{guest.sequence} (.*)$", mark
 
 
@@ -248,7 +247,7 @@ def bare_kept(lab):
         expect_equal("the driver", vmm.show()["elastic"][0]["driver"],
                      "absent")
         vmm.cli("resume", check=True)
-        _, found, _ = vmm.console.wait_for(answer, 10, mark)
+        _, found, _ = vmm.console.wait_for(answer, since=mark)
         expect_equal("it says", found[1], "woke status=8000")
         expect_equal("content", guest.ask("touch 0+0x200008 r"),
                      ["value=5eed"])
@@ -292,7 +291,7 @@ def bare_hostile(lab):
     fall_asleep(vmm, guest, "at 0x7c00")
     vmm.api("POST", "/v1/vm/resume")
     wait_until("it is awake, or was reset",
-               lambda: vmm.show()["state"] in ("running", "rebooting"), 10)
+               lambda: vmm.show()["state"] in ("running", "rebooting"))
     clean(vmm)
     mark = vmm.console.mark()
     vmm.reset()

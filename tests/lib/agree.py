@@ -2,7 +2,7 @@
 """Do guest, device and host say the same about a machine's memory?"""
 import time
 
-from .vmm import KIB, VmmError
+from .vmm import KIB, VmmError, pause
 
 
 class Witness:

@@ -10,13 +10,14 @@ import socket
 import subprocess
 import time
 
+from .console import PATIENCE
 from .paths import BELLOWS
 from .vmm import MIB, Vmm, VmmError
 
 _numbers = itertools.count(1)
 
 
-def bellows(*arguments, timeout=60, check=False, **kwargs):
+def bellows(*arguments, timeout=PATIENCE, check=False, **kwargs):
     """Run the command once; returns a CompletedProcess with text."""
     done = subprocess.run([str(BELLOWS), *map(str, arguments)],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -54,7 +55,7 @@ class Connection(http.client.HTTPConnection):
     """HTTP on a VM's control socket."""
 
     def __init__(self, path):
-        super().__init__("vm", timeout=30)
+        super().__init__("vm", timeout=PATIENCE)
         self.path = path
 
     def connect(self):
@@ -118,7 +119,7 @@ class BellowsVmm(Vmm):
         answer = self._connection.getresponse()
         return answer, answer.read().decode()
 
-    def _wait_socket(self, patience=10):
+    def _wait_socket(self, patience=PATIENCE):
         """A machine that was just started makes its socket first."""
         deadline = time.monotonic() + patience
         while not os.path.exists(self.socket_path) \

@@ -5,6 +5,11 @@ import re
 import threading
 import time
 
+# Seconds that a wait may take which only bounds a hang: long enough for the
+# slowest machine on its slowest day. Where the time is what a test states, it
+# names one of its own.
+PATIENCE = 300
+
 PANIC = re.compile(
     r"Kernel panic|\bBUG: |\bOops\b|general protection fault|"
     r"kernel BUG at|soft lockup|rcu: INFO|Internal error|"
@@ -20,6 +25,10 @@ class Console:
 
     write is a function that takes bytes; read_fd is where they come from.
     """
+
+    # Seconds between two reads. Who does not need to know to the millisecond
+    # when a line came spares the processor a wake-up for every few bytes.
+    rest = 0
 
     def __init__(self, read_fd, write):
         self.lines = []         # (monotonic time, text)
@@ -52,6 +61,8 @@ class Console:
                     (now, line.decode("utf-8", "replace").strip("\r"))
                     for line in whole]
                 self.changed.notify_all()
+            if self.rest:
+                time.sleep(self.rest)
 
     def tail(self, count=25):
         with self.changed:
@@ -64,7 +75,7 @@ class Console:
         with self.changed:
             return len(self.lines)
 
-    def wait_for(self, pattern, timeout, since=0, panics=True):
+    def wait_for(self, pattern, timeout=PATIENCE, since=0, panics=True):
         """Wait for a line that matches; returns (time, match, next mark)."""
         wanted = re.compile(pattern)
         deadline = time.monotonic() + timeout
@@ -95,7 +106,7 @@ class Console:
     def send(self, text):
         self._write(text.encode())
 
-    def command(self, text, timeout=60):
+    def command(self, text, timeout=PATIENCE):
         """Have the agent run a command; returns (status, lines)."""
         self._sequence += 1
         sequence = self._sequence
@@ -112,7 +123,7 @@ class Console:
                 return int(end.group(1)), answer
             answer.append(line)
 
-    def ask(self, text, timeout=60):
+    def ask(self, text, timeout=PATIENCE):
         """The same for a command that must succeed; returns its lines."""
         status, lines = self.command(text, timeout)
         if status:

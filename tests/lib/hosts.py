@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import conformance, units
 from .bellows import BellowsVmm
+from .console import PATIENCE
 from .paths import BUILD, ROOT
 from .qemu import QemuVmm
 
@@ -24,7 +25,7 @@ def run(*command, **kwargs):
     kwargs.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.run([*LAB, *command], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, check=False,
-                          timeout=120, **kwargs)
+                          timeout=PATIENCE, **kwargs)
 
 
 def streams_and_status():
@@ -60,7 +61,7 @@ def nodes_asked_for():
         [*LAB[:2], "--cpus", "2", "--memory", "2G", "--nodes", "4", "--",
          "cat", "/sys/devices/system/node/has_memory", "/proc/self/status"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        check=False, timeout=120, stdin=subprocess.DEVNULL)
+        check=False, timeout=PATIENCE, stdin=subprocess.DEVNULL)
     return None if done.stdout.startswith("0-3\n") else \
         f"{done.stdout[:20]!r}, status {done.returncode}: {done.stderr}"
 
@@ -81,7 +82,7 @@ def interrupt_ends_it():
     began = time.monotonic()
     try:
         while b"up\r\n" not in text:
-            if time.monotonic() - began > 120:
+            if time.monotonic() - began > PATIENCE:
                 return f"it did not start: {text!r}"
             text += os.read(master, 4096)
         os.killpg(lab.pid, signal.SIGINT)

@@ -2,13 +2,14 @@
 """What a guest made with guest/image KERNEL.kexec is asked to do."""
 import re
 
+from .console import PATIENCE
 from .vmm import MIB
 
 MEMORY_BLOCK = 128 * MIB        # Linux's unit here
 READY = "BELLOWS-READY"
 
 
-def shell(vmm, command, timeout=120):
+def shell(vmm, command, timeout=PATIENCE):
     """Run a command of the guest's shell, with what it says on stderr."""
     return vmm.console.ask(f"sh {{ {command}; }} 2>&1", timeout)
 
@@ -24,7 +25,7 @@ def load(vmm, cmdline, *options, again=False):
                f"'--append={cmdline}' && rm -f /tmp/initrd")
 
 
-def execute(vmm, timeout=180):
+def execute(vmm, timeout=PATIENCE):
     """Start what was loaded; returns when the guest's init said so: the
     monotonic times of the command and of that line."""
     mark = vmm.console.mark()
@@ -35,7 +36,7 @@ def execute(vmm, timeout=180):
     return began, ended
 
 
-def crash(vmm, timeout=180):
+def crash(vmm, timeout=PATIENCE):
     """Let the kernel panic; until the crash kernel's agent answers."""
     mark = vmm.console.mark()
     vmm.console.send("0 sh echo c >/proc/sysrq-trigger\n")
@@ -66,12 +67,12 @@ def plug_every_other(vmm, device, size):
     """Have every other memory block plugged, size bytes in all. The drivers
     take blocks that are offline before others."""
     vmm.resize(device, 2 * size)
-    vmm.wait_plugged(device, 2 * size, 120)
+    vmm.wait_plugged(device, 2 * size)
     addr = vmm.show()["elastic"][0]["addr"]
     folder = "/sys/devices/system/memory"
     for at in range(addr + MEMORY_BLOCK, addr + 2 * size, 2 * MEMORY_BLOCK):
         shell(vmm, f"echo offline >{folder}/memory{at // MEMORY_BLOCK}/state")
     vmm.resize(device, size)
-    vmm.wait_plugged(device, size, 120)
+    vmm.wait_plugged(device, size)
     return [(at, at + MEMORY_BLOCK)
             for at in range(addr, addr + 2 * size, 2 * MEMORY_BLOCK)]

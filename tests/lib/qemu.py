@@ -10,6 +10,7 @@ import re
 import socket
 import time
 
+from .console import PATIENCE
 from .vmm import MIB, Vmm, VmmError
 
 QEMU = os.environ.get("BELLOWS_QEMU", "qemu-system-x86_64")
@@ -18,7 +19,7 @@ QEMU = os.environ.get("BELLOWS_QEMU", "qemu-system-x86_64")
 class Qmp:
     """QEMU's control socket."""
 
-    def __init__(self, path, timeout=60):
+    def __init__(self, path, timeout=PATIENCE):
         self.socket = socket.socket(socket.AF_UNIX)
         deadline = time.monotonic() + timeout
         while True:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .console import Console, GuestError
+from .console import PATIENCE, Console, GuestError
 from .paths import BARE_GUEST, GUEST_IMAGES, KERNELS
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -66,6 +66,11 @@ class Machine:
         if self.kernel == BARE:
             return f"cpus={self.cpus} {self.cmdline}".strip()
         return f"{BASE_CMDLINE} {self.cmdline}".strip()
+
+
+def pause(waited):
+    """Seconds until the next look of one that waits."""
+    return min(max(waited / 5, 0.02), 0.25)
 
 
 class VmmError(Exception):
@@ -148,7 +153,7 @@ class Vmm:
             text += f"\n{self.label} said: {said}"
         return VmmError(text)
 
-    def wait_init(self, timeout=90):
+    def wait_init(self, timeout=PATIENCE):
         """Wait for the guest's init; returns seconds since exec."""
         try:
             when, found, _ = self.console.wait_for(r"BELLOWS-INIT (\S+)",
@@ -158,7 +163,7 @@ class Vmm:
         self.release = found.group(1)
         return when - self.started
 
-    def wait_ready(self, timeout=90, since=0):
+    def wait_ready(self, timeout=PATIENCE, since=0):
         """Wait until the agent takes commands."""
         try:
             _, _, at = self.console.wait_for(r"BELLOWS-READY", timeout, since)
@@ -166,7 +171,7 @@ class Vmm:
             raise self.explain(error) from None
         return at
 
-    def wait_end(self, timeout=90):
+    def wait_end(self, timeout=PATIENCE):
         """Wait until the VMM has ended; returns its exit status."""
         try:
             return self.process.wait(timeout)
@@ -240,20 +245,26 @@ class Vmm:
     def mem_total(self):
         return self.meminfo()["MemTotal"]
 
-    def wait_plugged(self, device_id, size, timeout=60, interval=0.005):
+    def plugged(self, device_id):
+        """A device's plugged size in bytes; cheaper than all of status()."""
+        return self.status()[device_id]["plugged"]
+
+    def wait_plugged(self, device_id, size, timeout=PATIENCE, interval=None):
         """Wait until a device's plugged size is size; returns the monotonic
-        time at which it was seen."""
-        deadline = time.monotonic() + timeout
+        time at which it was seen. Looks every interval seconds, or, if that is
+        not given, the less often the longer it takes: where one processor
+        does everything, who asks takes it from the guest."""
+        began = time.monotonic()
         while True:
-            plugged = self.status()[device_id]["plugged"]
+            plugged = self.plugged(device_id)
             now = time.monotonic()
             if plugged == size:
                 return now
-            if now > deadline:
+            if now > began + timeout:
                 raise VmmError(
                     f"{self.label}: {device_id} has {plugged // KIB} KiB of "
                     f"{size // KIB} KiB plugged after {timeout} s\n"
                     + self.console.tail(10))
             if self.process.poll() is not None:
                 raise self.explain("the VMM ended during a resize")
-            time.sleep(interval)
+            time.sleep(interval or pause(now - began))
