@@ -149,21 +149,26 @@ class Lab:
 
 
 # Linux's driver tries again only after 50 s, then 100 s, what failed once.
-RETRY = 15
+RETRY = 4
 
 
 def wait_in_use(vmm, device, size):
     """Wait for a size of a guest that uses its memory: it may not be free to
-    go at the first attempt. Another request has the driver try again soon."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return vmm.wait_plugged(device, size, RETRY)
-        except VmmError:
-            if time.monotonic() > deadline or vmm.process.poll() is not None:
-                raise
-        vmm.resize(device, size - 2 * MIB if size else 2 * MIB)
-        vmm.resize(device, size)
+    go at the first attempt. When nothing moves, another request has the driver
+    try again at once."""
+    began = moved = time.monotonic()
+    seen = vmm.plugged(device)
+    while seen != size:
+        time.sleep(pause(time.monotonic() - moved))
+        plugged, now = vmm.plugged(device), time.monotonic()
+        expect(now < began + PATIENCE, f"{device} has {plugged // KIB} KiB of "
+               f"{size // KIB} KiB plugged after {PATIENCE} s")
+        if plugged != seen:
+            seen, moved = plugged, now
+        elif now > moved + RETRY:
+            vmm.resize(device, size - 2 * MIB if size else 2 * MIB)
+            vmm.resize(device, size)
+            moved = now
 
 
 def resize_to(vmm, witness, device, size, in_use=False):

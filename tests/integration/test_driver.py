@@ -57,7 +57,7 @@ def unloaded(lab, kernel):
     vmm, witness = lab.guest(kernel=kernel)
     resize_to(vmm, witness, "em0", 128 * MIB)
     resize_to(vmm, witness, "em0", 0)
-    for _ in range(3):
+    for _ in range(lab.rounds(2, 10)):
         wait_until_removed(vmm)
         vmm.console.ask("rmmod virtio_mem")
         shortfall(vmm, 64 * MIB, "driver")
@@ -160,7 +160,7 @@ def no_memory(lab):
     vmm.wait_plugged("em0", 256 * MIB)
     expect_equal("committed", vmm.status()["em0"]["resident"], 256 * MIB)
     with little_memory(GIB):
-        shortfall(vmm, 32 * GIB, "host has no more memory", wait=10)
+        shortfall(vmm, 32 * GIB, "host has no more memory", wait=5)
         device = vmm.status()["em0"]
         expect(256 * MIB <= device["plugged"] < 4 * GIB,
                f"{device['plugged'] // MIB} MiB are plugged")

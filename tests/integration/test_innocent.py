@@ -18,6 +18,7 @@ MOST = 898 * MIB
 # Of /proc/kcore.
 PT_LOAD = 1
 NOT_PHYSICAL = (1 << 64) - 1
+HEADERS = 2048          # bytes that all of them fit in
 KERNEL_IMAGE = 0xffffffff80000000
 # Clearing what is freed has the kernel write to all that it calls free.
 # Not even so does /dev/mem give away a device's memory.
@@ -63,12 +64,13 @@ def segments(vmm):
     """[(offset, size)] of what /proc/kcore has: all memory, and the kernel's
     map of it. Left out is what the kernel maps something else at (vmalloc's
     addresses and those of modules), terabytes of nothing."""
-    rows = shell(vmm, "dd if=/proc/kcore bs=4096 count=1 2>/dev/null | "
+    rows = shell(vmm, f"dd if=/proc/kcore bs={HEADERS} count=1 2>/dev/null | "
                  "hexdump -v -e '56/1 \"%02x\" \"\\n\"'")
     data = bytes.fromhex("".join(rows))
     expect_equal("/proc/kcore", data[:4], b"\x7fELF")
     start, = struct.unpack_from("<Q", data, 32)
     size, nr = struct.unpack_from("<HH", data, 54)
+    expect(start + nr * size <= HEADERS, f"/proc/kcore has {nr} segments")
     found = []
     for at in range(start, start + nr * size, size):
         kind, _, offset, address, physical, length = struct.unpack_from(

@@ -43,7 +43,7 @@ def resizes(lab):
 
 @test("leaks/reboots")
 def reboots(lab):
-    """Five reboots with memory plugged leave the process as it was."""
+    """Reboots with memory plugged leave the process as it was."""
     vmm, witness = lab.guest(cpus=2)
     resize_to(vmm, witness, "em0", 256 * MIB)
 
@@ -56,7 +56,7 @@ def reboots(lab):
 
     again()
     before, own = usage(vmm), vmm.own_resident()
-    for _ in range(5):
+    for _ in range(lab.rounds(3, 20)):
         again()
     unchanged(vmm, before, own)
     power_off(vmm)

@@ -107,7 +107,7 @@ def beside(lab):
 def unloaded(lab, kind=None):
     """The module goes only once its memory was given back."""
     vmm, witness = lab.guest(cmdline=OUR_DRIVER, kind=kind)
-    for _ in range(3):
+    for _ in range(lab.rounds(2, 10)):
         resize_to(vmm, witness, "em0", 256 * MIB)
         status, _ = vmm.console.command("rmmod bellows_mem")
         expect(status != 0, "unloaded with memory in use")

@@ -161,9 +161,9 @@ def walk(lab, seed, steps, pages, nodes=2):
 
 
 # (steps in an ordinary run, with --soak)
-test("numa/walk-small-pages", seed=1, steps=(60, 200), pages="4K")(walk)
+test("numa/walk-small-pages", seed=1, steps=(30, 200), pages="4K")(walk)
 test("numa/walk-huge-pages", seed=2, steps=(200, 200), pages="thp")(walk)
-test("numa4/walk", seed=4, steps=(40, 200), pages="4K", nodes=4)(walk)
+test("numa4/walk", seed=4, steps=(25, 200), pages="4K", nodes=4)(walk)
 
 
 class Pool:

@@ -8,14 +8,12 @@ from harness import (GIB, MIB, Elastic, expect, expect_equal, one_line,
                      power_off, resize_to, test, wait_filled, wait_until)
 from lib.bellows import Connection
 
-# The kernel's command line, and what makes the guest start again.
+# How the guest starts again (/sys/kernel/reboot/type), and what makes it.
 KINDS = {
-    "acpi": ("reboot=acpi,force", lambda vmm: vmm.console.send("0 reboot\n")),
-    "keyboard": ("reboot=kbd,force",
-                 lambda vmm: vmm.console.send("0 reboot\n")),
-    "triple-fault": ("reboot=triple,force",
-                     lambda vmm: vmm.console.send("0 reboot\n")),
-    "panic": ("panic=1", lambda vmm: vmm.console.send(
+    "acpi": ("acpi", lambda vmm: vmm.console.send("0 reboot\n")),
+    "keyboard": ("kbd", lambda vmm: vmm.console.send("0 reboot\n")),
+    "triple-fault": ("triple", lambda vmm: vmm.console.send("0 reboot\n")),
+    "panic": ("", lambda vmm: vmm.console.send(
         "0 sh echo c >/proc/sysrq-trigger\n")),
     "host": ("", lambda vmm: vmm.reset()),
 }
@@ -36,14 +34,13 @@ class Client:
         return json.loads(answer.read())
 
 
-def again(vmm, how, client=None):
-    """Start again in that way; until the agent answers. The client keeps
-    asking meanwhile."""
+def again(vmm, how, client, number):
+    """Start again in that way, the numberth time; until the agent answers.
+    The client keeps asking meanwhile."""
     mark = vmm.console.mark()
     how(vmm)
-    if client:
-        wait_until("the API tells of the reset",
-                   lambda: client.show()["reboots"] == 1)
+    wait_until("the API tells of the reset",
+               lambda: client.show()["reboots"] == number)
     vmm.console.wait_for("BELLOWS-READY", since=mark, panics=False)
 
 
@@ -65,26 +62,30 @@ def given_back(vmm):
 def every_kind(lab):
     """A reset of each kind gives all elastic memory back, and the guest asks
     for it again, in the same process, on the same console and connection."""
-    for kind, (cmdline, how) in KINDS.items():
-        vmm, witness = lab.guest(cpus=2, cmdline=f"{cmdline} "
-                                 "init_on_alloc=0 agent.nodriver")
-        vmm.console.ask("insmod virtio_mem.ko")
-        resize_to(vmm, witness, "em0", 384 * MIB)
-        pid, client = vmm.show()["pid"], Client(vmm)
-        again(vmm, how, client)
+    vmm, witness = lab.guest(cpus=2, cmdline="panic=1 init_on_alloc=0 "
+                             "agent.nodriver")
+    vmm.console.ask("insmod virtio_mem.ko")
+    pid = vmm.show()["pid"]
+    for number, (kind, (way, how)) in enumerate(KINDS.items(), 1):
+        size = (256 + 64 * number) * MIB
+        resize_to(vmm, witness, "em0", size)
+        if way:
+            vmm.console.ask(f"sh echo {way} >/sys/kernel/reboot/type && "
+                            "echo 1 >/sys/kernel/reboot/force")
+        again(vmm, how, Client(vmm), number)
         given_back(vmm)
         device = vmm.status()["em0"]
-        expect_equal(f"{kind}: requested", device["requested"], 384 * MIB)
+        expect_equal(f"{kind}: requested", device["requested"], size)
         expect_equal(f"{kind}: plugged", device["plugged"], 0)
         expect_equal(f"{kind}: held by the host", device["resident"], 0)
         expect_equal(f"{kind}: MemTotal", vmm.mem_total(), witness.base)
         vmm.console.ask("insmod virtio_mem.ko")
-        vmm.wait_plugged("em0", 384 * MIB)
+        vmm.wait_plugged("em0", size)
         witness.check()
         shown = vmm.show()
         expect_equal(f"{kind}: pid", shown["pid"], pid)
-        expect_equal(f"{kind}: resets", shown["reboots"], 1)
-        vmm.cli("stop", "--force", check=True)
+        expect_equal(f"{kind}: resets", shown["reboots"], number)
+    vmm.cli("stop", "--force", check=True)
 
 
 @test("reset/again-while-memory-is-given-back")

@@ -6,16 +6,17 @@ from harness import (GIB, MIB, Elastic, Witness, check_load, expect, expect_equa
                      power_off, resize_to, test, wait_filled)
 
 
-def every_size(lab, kernel):
+def every_size(lab, kernel, top):
     """Up and down through every size in steps of one block."""
     vmm, witness = lab.guest(kernel=kernel, max_bytes=256 * MIB)
-    for size in [*range(0, 256, 2), *range(256, -2, -2)]:
+    for size in [*range(0, top, 2), *range(top, -2, -2)]:
         resize_to(vmm, witness, "em0", size * MIB)
     power_off(vmm)
 
 
-test("resize/every-size-6.1", kernel="6.1-cloud")(every_size)
-test("resize/every-size-6.12", kernel="6.12-cloud")(every_size)
+test("resize/every-size-6.1", kernel="6.1-cloud", top=256)(every_size)
+# A little more than one of Linux's memory blocks.
+test("resize/every-size-6.12", kernel="6.12-cloud", top=132)(every_size)
 
 
 def walk(lab, kernel, seed):
@@ -25,7 +26,7 @@ def walk(lab, kernel, seed):
     vmm, witness = lab.guest(kernel=kernel, max_bytes=top * MIB,
                              cmdline="init_on_alloc=0")
     size = 0
-    for _ in range(40):
+    for _ in range(lab.rounds(25, 400)):
         step = rng.choice((2, 4, 126, 128, 130, 256, 1000))
         size = rng.choice((size + step, size - step, size + step, 0, top,
                            rng.randrange(0, top + 2, 2)))
