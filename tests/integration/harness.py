@@ -159,7 +159,7 @@ def wait_in_use(vmm, device, size):
     began = moved = time.monotonic()
     seen = vmm.plugged(device)
     while seen != size:
-        time.sleep(pause(time.monotonic() - moved))
+        time.sleep(pause(time.monotonic() - began))
         plugged, now = vmm.plugged(device), time.monotonic()
         expect(now < began + PATIENCE, f"{device} has {plugged // KIB} KiB of "
                f"{size // KIB} KiB plugged after {PATIENCE} s")

@@ -23,7 +23,8 @@ def settle(vmm, witness, size):
     """Wait until guest, device and host agree on the size. Such kernels write
     to every page that they add or remove: that takes as long as it takes, but
     it must go on."""
-    seen, since = None, time.monotonic()
+    began = since = time.monotonic()
+    seen = None
     while True:
         device, total = vmm.status()["em0"], vmm.mem_total()
         bad = witness.complaints({"em0": device}, total)
@@ -36,7 +37,7 @@ def settle(vmm, witness, size):
             raise Failed(f"stuck for {STALL} s on the way to {size // MIB} "
                          f"MiB: {'; '.join(bad) or device}; shortfall: "
                          f"{driver_told(vmm, 'shortfall')}")
-        time.sleep(pause(stuck))
+        time.sleep(pause(time.monotonic() - began))
 
 
 def reload_driver(vmm, parameters):
