@@ -39,6 +39,13 @@ def totals(vmm):
     return {int(node): int(size) * KIB for node, size in rows}
 
 
+def wait_until_counted(vmm, before, growth):
+    """A guest counts memory a moment after it has plugged it."""
+    total = sum(fact[2] for fact in before.values()) + growth
+    wait_until(f"the guest's nodes have {total} bytes",
+               lambda: sum(totals(vmm).values()) == total)
+
+
 def guest_of(lab, kind, nodes, kernel):
     """A guest with those nodes, each with an elastic device of which 128 MiB
     are plugged; the machine, what it said before, and after."""
@@ -57,7 +64,7 @@ def guest_of(lab, kind, nodes, kernel):
         vmm.resize(f"n{i}", 128 * MIB)
     for i in range(len(nodes)):
         vmm.wait_plugged(f"n{i}", 128 * MIB)
-    vmm.mem_total_settled()
+    wait_until_counted(vmm, before, len(nodes) * 128 * MIB)
     return vmm, before, facts(vmm)
 
 
@@ -152,7 +159,7 @@ def walk(lab, seed, steps, pages, nodes=2):
         wanted[node] += target - size[node]
         wait_until(f"MemTotal after step {step} (seed {seed}: node {node} "
                    f"from {size[node]} to {target}) is {wanted}",
-                   lambda: totals(vmm) == wanted, 60)
+                   lambda: totals(vmm) == wanted)
         held = residence(vmm)[f"n{node}"]
         expect_equal(f"on host nodes after step {step} (seed {seed})", held,
                      {node: target} if target else {})
@@ -285,7 +292,7 @@ def most(lab):
     for node in (1, 31, 63):
         vmm.resize(f"d{node}", 128 * MIB)
         vmm.wait_plugged(f"d{node}", 128 * MIB)
-    vmm.mem_total_settled()
+    wait_until_counted(vmm, before, 3 * 128 * MIB)
     after = facts(vmm)
     expect_equal("possible nodes", vmm.console.ask(
         "cat /sys/devices/system/node/possible"), ["0-63"])

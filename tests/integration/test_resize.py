@@ -101,7 +101,7 @@ def at_start(lab):
     vmm.wait_plugged("em0", 320 * MIB)
     # Counts from the size that it started with: none is lost on the way.
     witness = Witness(vmm)
-    witness.base = vmm.mem_total_settled() - 320 * MIB
+    witness.base = vmm.mem_total_settled(2) - 320 * MIB
     resize_to(vmm, witness, "em0", 0)
     power_off(vmm)
 

@@ -42,11 +42,11 @@ class Witness:
                        f"{plugged // KIB} KiB plugged)")
         return bad
 
-    def check(self, patience=5.0):
+    def check(self, patience=60):
         """Raise unless all agree. The guest counts memory that it has plugged
         a moment after the device does, block by block: patience is for
         something to change."""
-        seen = None
+        seen, began = None, time.monotonic()
         while True:
             mem_total = self.vmm.mem_total()
             bad = self.complaints(self.vmm.status(), mem_total)
@@ -56,4 +56,4 @@ class Witness:
                 seen, deadline = mem_total, time.monotonic() + patience
             if time.monotonic() > deadline:
                 raise VmmError("; ".join(bad))
-            time.sleep(0.05)
+            time.sleep(pause(time.monotonic() - began))
