@@ -33,7 +33,7 @@ echo Y >/sys/module/damon_reclaim/parameters/enabled;
 while :; do
   echo 1 >/proc/sys/vm/compact_memory;
   echo 3 >/proc/sys/vm/drop_caches;
-  sleep 0.5;
+  sleep {seconds};
 done
 """
 # What tells of pages without touching them; what not every kernel has; and
@@ -61,9 +61,9 @@ def run(vmm, script, end="", timeout=PATIENCE):
 
 
 def segments(vmm):
-    """[(offset, size)] of what /proc/kcore has: all memory, and the kernel's
-    map of it. Left out is what the kernel maps something else at (vmalloc's
-    addresses and those of modules), terabytes of nothing."""
+    """[(offset, size, physical address)] of what /proc/kcore has: all memory,
+    and the kernel's map of it. Left out is what the kernel maps something else
+    at (vmalloc's addresses and those of modules), terabytes of nothing."""
     rows = shell(vmm, f"dd if=/proc/kcore bs={HEADERS} count=1 2>/dev/null | "
                  "hexdump -v -e '56/1 \"%02x\" \"\\n\"'")
     data = bytes.fromhex("".join(rows))
@@ -77,14 +77,17 @@ def segments(vmm):
             "<IIQQQQ", data, at)
         mapped = physical == NOT_PHYSICAL and address >= KERNEL_IMAGE
         if kind == PT_LOAD and not mapped and length < 1 << 40:
-            found.append((offset, length))
+            found.append((offset, length, physical))
     return found
 
 
-def read_kcore(vmm, plugged):
-    """What lies between the segments reads as zeros."""
+def read_kcore(vmm, plugged, least=0):
+    """All memory from a physical address on, and the kernel's map of all.
+    What lies between the segments reads as zeros."""
     total = 0
-    for offset, length in segments(vmm):
+    for offset, length, physical in segments(vmm):
+        if physical < least:
+            continue
         first, end = offset // MIB, -(-(offset + length) // MIB)
         shell(vmm, f"dd if=/proc/kcore of=/dev/null bs=1M skip={first} "
               f"count={end - first}")
@@ -140,13 +143,13 @@ def innocent(lab, kernel):
     vmm.console.ask(f"load {LOAD_MIB} random")
     wait_filled(vmm)
     expect(run(vmm, "test -w /proc/sys/vm/compact_memory"), "no compaction")
-    run(vmm, CHURN, "&")
+    run(vmm, CHURN.replace("{seconds}", str(lab.rounds(2, 0.5))), "&")
     read_kcore(vmm, SIZE)
     read_devmem(vmm)
     soft_offline(vmm, vmm.show()["elastic"][0]["addr"] + MEMORY_BLOCK)
     resize_looking(vmm, 258 * MIB)
     resize_looking(vmm, MOST)
-    read_kcore(vmm, MOST)
+    read_kcore(vmm, MOST, vmm.show()["elastic"][0]["addr"])
     resize_looking(vmm, SIZE)
     vmm.console.ask("load stop")
     witness.check()
