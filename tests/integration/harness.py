@@ -149,7 +149,7 @@ class Lab:
 
 
 # Linux's driver tries again only after 50 s, then 100 s, what failed once.
-RETRY = 4
+RETRY = 8
 
 
 def wait_in_use(vmm, device, size):

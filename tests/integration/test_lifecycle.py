@@ -89,7 +89,7 @@ def side_by_side(lab):
     first, one = lab.guest(kernel="6.1-cloud", memory=256 * MIB)
     second, two = lab.guest(kernel="6.12-cloud", memory=320 * MIB)
     for vmm in (first, second):
-        vmm.console.ask("load 50 spread")
+        vmm.console.ask("load 40 random")
     for size in (512, 6, 1024, 0):
         first.resize("em0", size * MIB)
         second.resize("em0", (1024 - size) * MIB)
