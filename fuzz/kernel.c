@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Fuzz target: loading a kernel, bzImage or ELF with a PVH note, with an
- * initrd and a command line, into a guest of one of several layouts. Whatever
- * the file says, nothing is written outside boot memory; a kernel that is
- * taken starts inside it, and its parts and the initrd are where the guest is
- * told.
+ * Fuzz target: loading a kernel, bzImage or ELF with a PVH note, or what a
+ * sound bzImage was unpacked to, with an initrd and a command line, into a
+ * guest of one of several layouts. Whatever the file says, nothing is written
+ * outside boot memory; a kernel that is taken starts inside it, and its parts
+ * and the initrd are where the guest is told.
  */
 #include "fuzz.h"
 
@@ -77,7 +77,9 @@ static int load_into(struct guest_ram *ram, const struct boot_source *src)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input in = {data, size};
-	const struct layout *layout = &layouts[fuzz_take(&in, 1) % NR_LAYOUTS];
+	unsigned int kind = (unsigned int)fuzz_take(&in, 1);
+	const struct layout *layout = &layouts[kind % NR_LAYOUTS];
+	bool unpacked = kind / NR_LAYOUTS % 2;
 	size_t initrd_size = (size_t)fuzz_take(&in, 2) % MAX_INITRD;
 	size_t cmdline_size = (size_t)fuzz_take(&in, 1);
 	uint64_t other = 1ULL << 36;
@@ -96,28 +98,54 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ram_add(&ram, other, OTHER_SIZE, false);
 	src = source(memory_file(in.at, in.left),
 		     initrd_size ? memory_file(initrd, initrd_size) : -1);
+	if (unpacked) {
+		struct test_file bzimage;
+
+		make_bzimage(&bzimage);
+		src.unpacked = true;
+		src.unpacked_fd = src.kernel_fd;
+		src.kernel_fd = file_fd(&bzimage);
+	}
 	src.cmdline = cmdline;
 	load_into(&ram, &src);
 	check_other(&ram, other);
 	close(src.kernel_fd);
+	if (unpacked)
+		close(src.unpacked_fd);
 	if (src.initrd_fd >= 0)
 		close(src.initrd_fd);
 	ram_free(&ram);
 	return 0;
 }
 
+/* What makes of make_elf()'s file one that a bzImage can hold. */
+static void add_relocations(struct test_file *f)
+{
+	const uint32_t at = 0x80000000U + ELF_LOAD;
+	const uint32_t words[] = {0, at + 0x40, 0, at + 0x80, 0, at + 0xc0};
+	const uint64_t entry = ELF_ENTRY;
+
+	memcpy(f->data + offsetof(Elf64_Ehdr, e_entry), &entry, sizeof(entry));
+	memcpy(f->data + f->size - sizeof(words), words, sizeof(words));
+	f->data[ELF_PH(1, p_filesz) + 1] = 0x0f; /* it ends before them */
+	f->data[ELF_PH(1, p_filesz)] = 0x100 - sizeof(words);
+}
+
 size_t fuzz_seed(unsigned int nr, uint8_t *seed)
 {
 	struct fuzz_seed s = {.at = seed};
 	struct test_file file;
+	unsigned int kind = nr / NR_LAYOUTS, layout = nr % NR_LAYOUTS;
 
-	if (nr >= 2 * NR_LAYOUTS)
+	if (kind > 2)
 		return 0;
-	if (nr & 1)
-		make_elf(&file);
-	else
+	if (kind == 0)
 		make_bzimage(&file);
-	fuzz_put(&s, nr / 2, 1);
+	else
+		make_elf(&file);
+	if (kind == 2)
+		add_relocations(&file);
+	fuzz_put(&s, layout + (kind == 2 ? NR_LAYOUTS : 0), 1);
 	fuzz_put(&s, nr * 700, 2);
 	fuzz_put(&s, nr * 9, 1);
 	fuzz_put_bytes(&s, file.data, file.size);
