@@ -5,7 +5,7 @@
 #include "cli.h"
 #include "diagnose.h"
 
-/* A driver that works asks more often than this; Linux's tries again after 5
+/* A driver that works asks more often than this; Linux's tries again after 50
  * seconds at first, and after up to 5 minutes later. */
 #define QUIET_MS 1500
 
