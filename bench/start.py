@@ -6,7 +6,8 @@ from lib.vmm import MIB, Machine
 ABOUT = """\
 Seconds from exec of the VMM to the line that the guest's init prints first.
 Same stock kernel (bzImage), initramfs, command line, one processor, 512 MiB,
-no elastic device; the two VMMs in turn."""
+no elastic device; the two VMMs in turn. Bellows keeps what it unpacked of the
+kernel at its first start."""
 
 
 def run(runs):
