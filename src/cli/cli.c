@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Options, help, errors, and small things that verbs share. */
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
@@ -10,7 +11,7 @@
 
 #include "cli.h"
 
-#define MAX_OPTIONS 16
+#define MAX_OPTIONS 32
 #define OPTION_BASE 256 /* above every character */
 #define HELP_COLUMN 26
 
@@ -47,7 +48,8 @@ static unsigned int fill_options(const struct cli_verb *verb,
 {
 	unsigned int nr = 0;
 
-	for (; verb->options[nr].name && nr < MAX_OPTIONS; nr++) {
+	for (; verb->options[nr].name; nr++) {
+		assert(nr < MAX_OPTIONS);
 		longs[nr] = (struct option){
 			.name = verb->options[nr].name,
 			.has_arg = verb->options[nr].value ? required_argument

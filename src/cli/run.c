@@ -343,9 +343,7 @@ static const struct cli_option options[] = {
 	 take_user},
 	{"chroot", "FOLDER",
 	 "have this empty folder as root, not one of its own", take_chroot},
-	{"cache", "FOLDER",
-	 "for unpacked kernels, or none: they unpack themselves (see the "
-	 "manual)",
+	{"cache", "FOLDER", "where unpacked kernels are kept; none: nowhere",
 	 take_cache},
 	{"no-reboot", NULL, "end where the guest would be reset",
 	 take_no_reboot},
