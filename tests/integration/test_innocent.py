@@ -11,6 +11,8 @@ from lib import kexec
 from lib.kexec import MEMORY_BLOCK, shell
 
 BOOT = 512 * MIB
+CRASH_BOOT = 640 * MIB
+CRASH_RESERVED = 256 * MIB
 REGION = 4 * GIB
 LOAD_MIB = 256
 SIZE = 514 * MIB        # every other memory block, and a part of one more
@@ -160,3 +162,23 @@ def innocent(lab, kernel):
 
 for _kernel in ("6.1-generic", "6.12-generic"):
     test(f"guard/innocent-{_kernel}", kernel=_kernel)(innocent)
+
+
+@test("guard/innocent-crash-kernel", kernel="6.1-cloud")
+def crash_kernel(lab, kernel):
+    """A crash kernel that is loaded while memory comes and goes: what loads it
+    reads where memory is, and its reservation is no part of any block."""
+    vmm, witness = lab.guest(
+        kernel=kernel, guest="kexec", memory=CRASH_BOOT,
+        options=["--guard", "kill"],
+        cmdline=f"init_on_alloc=0 crashkernel={CRASH_RESERVED // MIB}M")
+    kexec.plug_every_other(vmm, "em0", 2 * MEMORY_BLOCK)
+    for size, call in ((258 * MIB, "-c"), (386 * MIB, "-s")):
+        resize_to(vmm, witness, "em0", size)
+        kexec.load(vmm, "console=ttyS0", call, "-p")
+        expect_equal("loaded", shell(vmm, "cat /sys/kernel/kexec_crash_loaded"),
+                     ["1"])
+    read_kcore(vmm, 386 * MIB)
+    resize_to(vmm, witness, "em0", 2 * MIB)
+    expect_innocent(vmm)
+    expect_equal("ping", vmm.console.ask("ping"), ["pong"])
