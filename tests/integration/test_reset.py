@@ -94,7 +94,7 @@ def giving_back(lab):
     to be given back: it is counted until it is, once, and then all is."""
     vmm, witness = lab.guest(cpus=2, max_bytes=GIB,
                              cmdline="agent.nodriver init_on_alloc=0")
-    for _ in range(3):
+    for _ in range(lab.rounds(1, 3)):
         vmm.console.ask("insmod virtio_mem.ko")
         resize_to(vmm, witness, "em0", GIB)
         vmm.console.ask("load 1000 seq")
