@@ -7,6 +7,7 @@ is not as it should be. It is found by its name, `lab/SUBJECT/WHAT`.
 import fnmatch
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -268,6 +269,25 @@ def aftermath(vmm):
         for stack in sorted(Path(f"/proc/{vmm.pid}/task").glob("*/stack")):
             where = stack.read_text().split("\n")[0]
             text += f"\n{(stack.parent / 'comm').read_text().strip()}: {where}"
+        text += kvm_facts(vmm)
+    return text
+
+
+def kvm_facts(vmm):
+    """What KVM says of a machine that may be stuck: whether it does anything,
+    and whether its processors agree on the time."""
+    if not Path("/sys/kernel/debug/kvm").is_dir():
+        subprocess.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"],
+                       check=False, capture_output=True)
+    text = ""
+    for folder in Path("/sys/kernel/debug/kvm").glob(f"{vmm.pid}-*"):
+        exits = int((folder / "exits").read_text())
+        time.sleep(1)
+        text += (f"\nexits: {exits}, a second later "
+                 f"{int((folder / 'exits').read_text())}")
+        for path in sorted(folder.glob("vcpu*/tsc-offset")):
+            text += (f"\n{path.parent.name}: TSC offset "
+                     f"{path.read_text().strip()}")
     return text
 
 
