@@ -71,7 +71,10 @@ def plug_every_other(vmm, device, size):
     addr = vmm.show()["elastic"][0]["addr"]
     folder = "/sys/devices/system/memory"
     for at in range(addr + MEMORY_BLOCK, addr + 2 * size, 2 * MEMORY_BLOCK):
-        shell(vmm, f"echo offline >{folder}/memory{at // MEMORY_BLOCK}/state")
+        state = f"{folder}/memory{at // MEMORY_BLOCK}/state"
+        # What is plugged may not be in use yet.
+        shell(vmm, f"until grep -qx online {state} 2>/dev/null; do "
+              f"sleep 0.1; done; echo offline >{state}")
     vmm.resize(device, size)
     vmm.wait_plugged(device, size)
     return [(at, at + MEMORY_BLOCK)
