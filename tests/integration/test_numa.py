@@ -212,7 +212,8 @@ def runs_dry(lab):
         vmm = lab.start(memory=256 * MIB, options=[
             "--elastic", "id=em0,max=512M,pages=2M,host=1"])
         vmm.resize("em0", 254 * MIB)
-        wait_until("the pool is empty", lambda: pool.free() == 0)
+        wait_until("a request is refused", lambda: vmm.show()["elastic"][0]
+                   ["requests"]["answered_busy"] > 0)
         # The driver does not try by itself for long now: with a new request.
         done = vmm.cli("resize", f"em0={256 * MIB}", "--wait", "3")
         expect_equal("exit status", done.returncode, 3)
