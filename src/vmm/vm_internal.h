@@ -28,7 +28,6 @@ struct vm {
 	struct kept_files kept;
 	struct boot_source source;
 	char *kernel_path, *initrd_path, *cmdline;
-	int unpack_to; /* while the kernel is unpacked */
 	struct kvm kvm;
 	struct machine_plan plan;
 	struct boot_memory boot;

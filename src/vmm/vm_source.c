@@ -22,30 +22,36 @@ static int open_file(const char *path, const char *what, struct error *err)
 	return fd;
 }
 
+struct unpack_job {
+	const struct boot_source *source;
+	int to;
+};
+
 static int unpack_confined(void *opaque)
 {
-	const struct vm *vm = opaque;
+	const struct unpack_job *job = opaque;
 
-	return boot_unpack(&vm->source, vm->unpack_to);
+	return boot_unpack(job->source, job->to);
 }
 
 static int unpack(void *opaque, int to)
 {
-	struct vm *vm = opaque;
+	struct unpack_job *job = opaque;
 
-	vm->unpack_to = to;
-	return worker_run(unpack_confined, vm, BOOT_UNPACKED_MAX);
+	job->to = to;
+	return worker_run(unpack_confined, job, BOOT_UNPACKED_MAX);
 }
 
 /* What fails here the guest's own code does. */
 static void open_unpacked(struct vm *vm, const struct vm_config *config)
 {
+	struct unpack_job job = {.source = &vm->source};
 	int fd;
 
 	if (config->no_cache || !boot_is_packed(&vm->source))
 		return;
 	fd = cache_open(config->cache_path, "kernel", vm->source.kernel_fd,
-			unpack, vm, NULL);
+			unpack, &job, NULL);
 	if (fd < 0)
 		return;
 	vm->source.unpacked = true;

@@ -313,13 +313,22 @@ int boot_check(const struct boot_source *src, struct error *err)
 	return open_all(&image, &initrd, src, &format, err);
 }
 
-bool boot_is_packed(const struct boot_source *src)
+/* Open the kernel, if it is packed in a way that is known. */
+static int open_packed(struct boot_image *image, const struct boot_source *src)
 {
 	const struct boot_format *format;
+	int ret = open_image(image, src, &format, NULL);
+
+	if (!ret && format == &bzimage_format && payload_is_known(image))
+		return 0;
+	return -ENOTSUP;
+}
+
+bool boot_is_packed(const struct boot_source *src)
+{
 	struct boot_image image;
 
-	return !open_image(&image, src, &format, NULL) &&
-	       format == &bzimage_format && payload_is_known(&image);
+	return !open_packed(&image, src);
 }
 
 int boot_unpack(const struct boot_source *src, int to)
@@ -327,10 +336,8 @@ int boot_unpack(const struct boot_source *src, int to)
 	struct boot_source made = *src;
 	const struct boot_format *format;
 	struct boot_image image;
-	int ret = boot_is_packed(src) ? 0 : -ENOTSUP;
+	int ret = open_packed(&image, src);
 
-	if (!ret)
-		ret = open_image(&image, src, &format, NULL);
 	if (!ret)
 		ret = payload_unpack(&image, to);
 	if (ret)
