@@ -174,7 +174,7 @@ def interruptions(lab):
                 settle(vmm, mark, it.target, base,
                        it.kind in ("reset", "resets", "guest"))
                 continue
-            expect_equal("exit status", vmm.wait_end(20), 0)
+            expect_equal("exit status", vmm.wait_end(10), 0)
             expect(vmm.name not in bellows("ls", check=True).stdout,
                    "it is listed after its end")
             vmm.close()

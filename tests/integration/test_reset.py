@@ -199,4 +199,4 @@ def stop_any_moment(lab):
             vmm.process.terminate()
         else:
             vmm.cli("stop", "--force", check=True)
-        expect_equal("exit status", vmm.wait_end(20), 0)
+        expect_equal("exit status", vmm.wait_end(5), 0)
