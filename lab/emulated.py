@@ -28,8 +28,8 @@ HEADER = struct.Struct("<B3xI")
 FRESH = ("/tmp", "/run", "/dev")
 PR_SET_PDEATHSIG = 1
 CMDLINE = ("console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off "
-           "nokaslr no_timer_check tsc=reliable audit=0 selinux=0 "
-           "apparmor=0 8250.nr_uarts=1 random.trust_cpu=on "
+           "nokaslr no5lvl no_timer_check tsc=reliable audit=0 selinux=0 "
+           "apparmor=0 cryptomgr.notests 8250.nr_uarts=1 random.trust_cpu=on "
            "i8042.noaux i8042.nokbd rcupdate.rcu_expedited=1")
 
 
@@ -85,7 +85,7 @@ class Host:
             "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", "q35,smm=off,sata=off,smbus=off,usb=off",
             "-accel", "tcg,thread=multi,tb-size=512",
-            "-cpu", "max", "-smp", str(self.args.cpus),
+            "-cpu", "max,-erms,-fsrm", "-smp", str(self.args.cpus),
             *self.memory_options(),
             "-kernel", str(kernel / "vmlinux"), "-initrd", str(image),
             "-append", CMDLINE + self.pool(),
