@@ -37,13 +37,22 @@ def timed_resize(vmm, size):
 
 class Series:
     """Measured values by row and label (of a VMM, say), and what the ratio of
-    the first label to the second should be."""
+    the first label to the second should be. Of values in pairs, that is the
+    mean of the pairs' ratios."""
 
     def __init__(self, title, labels=("bellows", "qemu")):
         self.title = title
         self.labels = labels
         self.rows = {}
         self.bounds = {}
+        self.pairs = {}
+
+    def add_pair(self, row, values):
+        """What a pair showed, {label: [value]}, measured in turn."""
+        for label in self.labels:
+            self.add(row, label, statistics.median(values[label]))
+        self.pairs.setdefault(row, []).append(statistics.median(
+            a / b for a, b in zip(*(values[x] for x in self.labels))))
 
     def add(self, row, label, value):
         self.rows.setdefault(row, {}).setdefault(label, []).append(value)
@@ -65,6 +74,11 @@ class Series:
             if ours and theirs:
                 line["ratio"] = (ours["median"] / theirs["median"]
                                  if theirs["median"] else None)
+            pairs = self.pairs.get(row, [])
+            if len(pairs) > 1:
+                line["pairs"] = pairs
+                line["ratio"] = statistics.mean(pairs)
+                line["error"] = statistics.stdev(pairs) / len(pairs) ** 0.5
             line["met"] = self.met(row, line)
             result.append(line)
         return result
@@ -103,13 +117,17 @@ class Series:
 
         print(f"\n{self.title}")
         first, second = self.labels
-        print(f"  {'':<34} {first:>24} {second:>24} {'ratio':>6}  asked")
+        wide = 13 if self.pairs else 6
+        print(f"  {'':<34} {first:>24} {second:>24} {'ratio':>{wide}}  asked")
         for line in self.summary():
             ratio = line.get("ratio")
+            ratio = "" if ratio is None else f"{ratio:.2f}"
+            if "error" in line:
+                ratio = f"{line['ratio']:.3f} ± {line['error']:.3f}"
             mark = {None: "", True: " ✓", False: " ✗"}[line["met"]]
             print(f"  {line['name']:<34} {cell(line.get(first)):>24} "
                   f"{cell(line.get(second)):>24} "
-                  f"{'' if ratio is None else f'{ratio:.2f}':>6}  "
+                  f"{ratio:>{wide}}  "
                   f"{self.wanted(line['name'])}{mark}")
         sys.stdout.flush()
 
