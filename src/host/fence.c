@@ -163,18 +163,35 @@ static void set_blocks(struct fence *fence, struct fence_region *region,
 	fence->nr_mappings += nr_borders(region, run);
 }
 
-/* Linux 6.1 leaves a run that comes to be as its neighbours a mapping of its
- * own. It joins mappings that become alike by advice: so take from the run what
+/* Whether the kernel joins a run that is about to change with neighbours that
+ * it becomes alike: it is one mapping, or the start of one. Linux 6.1 leaves
+ * one that begins inside a mapping as a mapping of its own. */
+static bool joins_itself(const struct fence_region *region, struct run run)
+{
+	uint64_t i = run.first;
+	uint8_t bits = region->blocks[i] & BLOCK_MAPPING;
+
+	if (i > 0 && (region->blocks[i - 1] & BLOCK_MAPPING) == bits)
+		return false;
+	while (i < run.end && (region->blocks[i] & BLOCK_MAPPING) == bits)
+		i++;
+	return i == run.end;
+}
+
+/* It joins mappings that become alike by advice, too: so take from the run what
  * all of them have, and give it again. */
 static void join_run(const struct fence_region *region, struct run run)
 {
 	uint8_t *start = region->mem->base + run.first * region->block_bytes;
 	uint64_t size = (run.end - run.first) * region->block_bytes;
 
+	if (joins_itself(region, run))
+		return;
 	madvise(start, size, MADV_DODUMP);
 	madvise(start, size, MADV_DONTDUMP);
 }
 
+/* The blocks are marked as what they become after this. */
 static int register_run(struct fence *fence, const struct fence_region *region,
 			struct run run)
 {
