@@ -2,7 +2,6 @@
 """What the benches share: two VMMs in turn, medians, and tables."""
 import statistics
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,14 +24,6 @@ def in_turn(runs, what=KINDS):
     for run in range(runs):
         for label, kind in order if run % 2 == 0 else reversed(order):
             yield run, label, kind
-
-
-def timed_resize(vmm, size):
-    """Resize, wait for it; seconds, and processor seconds of the VMM."""
-    cpu, began = sum(vmm.cpu_seconds()), time.monotonic()
-    vmm.resize("em0", size)
-    end = vmm.wait_plugged("em0", size, timeout=120, interval=0.005)
-    return end - began, sum(vmm.cpu_seconds()) - cpu
 
 
 class Series:
