@@ -2,7 +2,8 @@
 """kdump: a crash kernel dumps plugged memory, and touches no other."""
 import re
 
-from harness import GIB, MIB, expect, expect_equal, test
+from harness import (DRIVER_FOLDER, GIB, MIB, OUR_DRIVER, expect,
+                     expect_equal, test)
 from lib import kexec
 
 RESERVED = 256 * MIB
@@ -31,32 +32,38 @@ def checked(vmm, path, marks, others):
     return int(match[2]), {at: found[f"{at:#x}"] for at in others}
 
 
-def prepare(lab, kernel, call):
+def prepare(lab, kernel, call, driver):
     """A guest with every other memory block plugged, and the first block in
     one hole; its marked pages, all that is plugged."""
     vmm, witness = lab.guest(
         kernel=kernel, guest="kexec", cpus=2, memory=BOOT, max_bytes=16 * GIB,
         options=["--guard", "kill"],
-        cmdline=f"init_on_alloc=0 crashkernel={RESERVED // MIB}M")
+        cmdline=f"{driver} init_on_alloc=0 "
+                f"crashkernel={RESERVED // MIB}M")
     kexec.plug_every_other(vmm, "em0", PLUGGED - 2 * MIB)
     vmm.resize("em0", PLUGGED)
     vmm.wait_plugged("em0", PLUGGED)
     witness.check()
-    kexec.load(vmm, CMDLINE, call, "-p")
+    kexec.load(vmm, f"{CMDLINE} {driver}", call, "-p")
     marks = vmm.console.ask("mark 480")
     return vmm, marks
 
 
 @test("kdump/every-other-block-6.1", kernel="6.1-cloud", call="-s")
 @test("kdump/every-other-block-6.12", kernel="6.12-cloud", call="-c")
-def every_other(lab, kernel, call):
+@test("kdump/our-driver-6.1", kernel="6.1-cloud", call="-c", driver=OUR_DRIVER)
+@test("kdump/our-driver-6.12", kernel="6.12-cloud", call="-s",
+      driver=OUR_DRIVER)
+def every_other(lab, kernel, call, driver=""):
     """The dump of a guest with holes is one of what was plugged: marked pages
     and the kernel's symbols are where they were, the rest is not in it."""
-    vmm, marks = prepare(lab, kernel, call)
+    vmm, marks = prepare(lab, kernel, call, driver)
     addr = vmm.show()["elastic"][0]["addr"]
     expect(sum(int(mark, 16) >= addr for mark in marks) >= 3,
            f"marked: {marks}")
     kexec.crash(vmm)
+    if driver:
+        vmm.console.ask(f"sh ls -d {DRIVER_FOLDER}")
     before = vmm.show()["elastic"][0]
     in_part = addr + kexec.MEMORY_BLOCK + 64 * MIB  # 2 of 128 MiB plugged
     in_hole = addr + 3 * kexec.MEMORY_BLOCK
