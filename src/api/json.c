@@ -80,6 +80,9 @@ static json_t *elastic_json(const struct vm_elastic_status *e)
 	set_number(requests, "answered_nack", e->nr_nack);
 	set_number(requests, "answered_busy", e->nr_busy);
 	set_number(requests, "answered_error", e->nr_error);
+	set_number(requests, "over_requested", e->nr_over_requested);
+	set_number(requests, "config_writes", e->nr_config_writes);
+	set_number(requests, "queue_broken", e->nr_broken);
 	json_object_set_new(object, "requests", requests);
 	set_or_null(object, "changed_ms_ago", e->changed_ms_ago);
 	set_or_null(object, "request_ms_ago", e->request_ms_ago);

@@ -94,10 +94,22 @@ static void elastic_config_changed(void *opaque)
 	virtio_pci_config_changed(&e->vp);
 }
 
+/* What is answered with ERROR is counted as that, and what breaks the queue
+ * where it does; a NACK may be the host's. */
+static void elastic_guest_error(void *opaque, enum vmem_guest_error error,
+				const struct vmem_request *req)
+{
+	struct elastic *e = opaque;
+
+	if (error == VMEM_GUEST_OVER_REQUESTED)
+		e->nr_over_requested++;
+}
+
 static const struct vmem_device_ops device_ops = {
 	.plug = elastic_plug,
 	.unplug = elastic_unplug,
 	.config_changed = elastic_config_changed,
+	.guest_error = elastic_guest_error,
 };
 
 /* ---- What the guard asks for ------------------------------------------- */
@@ -146,7 +158,10 @@ static void vp_config_read(void *opaque, size_t offset, void *buf, size_t len)
 static void vp_config_write(void *opaque, size_t offset, const void *buf,
 			    size_t len)
 {
+	struct elastic *e = opaque;
+
 	/* Read-only for the driver (5.15.4). */
+	e->nr_config_writes++;
 }
 
 static void vp_queue_start(void *opaque, unsigned int queue,
@@ -635,6 +650,9 @@ void elastic_get_status(struct elastic *e, struct vm_elastic_status *status)
 		.nr_nack = e->nr_responses[VMEM_RESP_NACK],
 		.nr_busy = e->nr_responses[VMEM_RESP_BUSY],
 		.nr_error = e->nr_responses[VMEM_RESP_ERROR],
+		.nr_over_requested = e->nr_over_requested,
+		.nr_config_writes = e->nr_config_writes,
+		.nr_broken = e->nr_broken,
 		.changed_ms_ago = ago(e->changed_ms),
 		.request_ms_ago = ago(e->request_ms),
 	};

@@ -51,6 +51,8 @@ struct elastic {
 	uint64_t doorbell_addr;
 	uint64_t nr_requests[NR_REQUEST_TYPES];
 	uint64_t nr_responses[NR_RESPONSES];
+	uint64_t nr_over_requested; /* PLUG beyond requested_size */
+	uint64_t nr_config_writes, nr_broken;
 	uint64_t changed_ms, request_ms; /* 0: never */
 	uint64_t given_back_us;		 /* when giving_back became false */
 };

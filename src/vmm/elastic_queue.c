@@ -45,6 +45,7 @@ static void count(struct elastic *e, const uint8_t *req, const uint8_t *resp)
 /* The queue cannot go on until the driver has reset the device. */
 static void break_queue(struct elastic *e)
 {
+	e->nr_broken++;
 	virtq_set_broken(&e->queue);
 	virtio_pci_set_needs_reset(&e->vp);
 }
@@ -193,8 +194,10 @@ void elastic_queue_start(struct elastic *e, const struct virtq_config *config)
 	const struct virtq_memory memory = {.map = map_guest, .opaque = e};
 
 	/* An address that is none shows at the first kick. */
-	if (virtq_start(&e->queue, &memory, config) < 0)
+	if (virtq_start(&e->queue, &memory, config) < 0) {
+		e->nr_broken++;
 		virtio_pci_set_needs_reset(&e->vp);
+	}
 	/* The driver may have filled the queue before DRIVER_OK. */
 	elastic_signal(e->doorbell_fd);
 }

@@ -131,6 +131,10 @@ struct vm_elastic_status {
 	/* Requests answered since the VM started. */
 	uint64_t nr_plug, nr_unplug, nr_unplug_all, nr_state;
 	uint64_t nr_nack, nr_busy, nr_error;
+	/* What a driver that keeps to the specification never does: PLUG beyond
+	 * requested_size (but when that changes on the way), writes to the
+	 * configuration, buffers and rings that break the queue. */
+	uint64_t nr_over_requested, nr_config_writes, nr_broken;
 	/* Milliseconds since plugged_bytes last changed, and since the driver
 	 * last made a request; UINT64_MAX: never. */
 	uint64_t changed_ms_ago, request_ms_ago;

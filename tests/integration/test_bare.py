@@ -3,7 +3,7 @@
 import random
 import re
 
-from harness import expect, expect_equal, test
+from harness import expect, expect_equal, expect_no_offence, test
 from lib.bellows import BellowsVmm
 from lib.conformance import BareGuest
 from lib.qemu import QemuVmm
@@ -33,6 +33,8 @@ def breathe(lab, kind):
     chance = random.Random(1)
     for _ in range(lab.rounds(2, 500)):
         follow(vmm, guest, chance.randrange(0, 257) * 2 * MIB)
+    if kind is BellowsVmm:
+        expect_no_offence(vmm, settled=True)
     expect_equal("exit status", guest.power_off(), 0)
 
 

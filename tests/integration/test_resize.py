@@ -2,8 +2,9 @@
 """Guests grow and shrink, and all three parties say the same about it."""
 import random
 
-from harness import (GIB, MIB, Elastic, Witness, check_load, expect, expect_equal,
-                     power_off, resize_to, test, wait_filled)
+from harness import (GIB, MIB, OUR_DRIVER, Elastic, Witness, check_load,
+                     expect, expect_equal, expect_no_offence, power_off,
+                     resize_to, test, wait_filled)
 
 
 def every_size(lab, kernel, top):
@@ -19,12 +20,12 @@ test("resize/every-size-6.1", kernel="6.1-cloud", top=256)(every_size)
 test("resize/every-size-6.12", kernel="6.12-cloud", top=132)(every_size)
 
 
-def walk(lab, kernel, seed):
+def walk(lab, kernel, seed, driver=""):
     """A random walk: near, far, to the ends, and to where it was."""
     rng = random.Random(seed)
     top = 2048
     vmm, witness = lab.guest(kernel=kernel, max_bytes=top * MIB,
-                             cmdline="init_on_alloc=0")
+                             cmdline=f"{driver} init_on_alloc=0")
     size = 0
     for _ in range(lab.rounds(25, 400)):
         step = rng.choice((2, 4, 126, 128, 130, 256, 1000))
@@ -33,11 +34,15 @@ def walk(lab, kernel, seed):
         size = max(0, min(size, top))
         resize_to(vmm, witness, "em0", size * MIB)
     resize_to(vmm, witness, "em0", 0)
+    if driver:
+        expect_no_offence(vmm, settled=True)
     power_off(vmm)
 
 
 for _number, _kernel in enumerate(("6.1-cloud", "6.12-generic")):
     test(f"resize/walk-{_kernel}", kernel=_kernel, seed=_number)(walk)
+    test(f"resize/walk-our-driver-{_kernel}", kernel=_kernel, seed=_number,
+         driver=OUR_DRIVER)(walk)
 
 
 @test("resize/changed-on-the-way")

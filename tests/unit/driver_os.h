@@ -289,6 +289,15 @@ static inline uint32_t os_run(struct os *os)
 	return 0;
 }
 
+/* Of a response the type counts, and the state of an ACK to STATE; in the
+ * rest (5.15.6) stands what must be ignored. */
+static inline void os_add_noise(uint8_t resp[10], uint16_t request)
+{
+	bool has_state = request == VMEM_REQ_STATE && resp[0] == VMEM_RESP_ACK;
+
+	memset(resp + 2, 0xa5, has_state ? 6 : 8);
+}
+
 /* Answer the oldest request by hand. */
 static inline struct vmem_request os_answer(struct os *os, uint16_t type,
 					    uint16_t state)
@@ -302,6 +311,7 @@ static inline struct vmem_request os_answer(struct os *os, uint16_t type,
 		os->nr_pending * sizeof(os->pending[0]));
 	os_put(resp, type, 2);
 	os_put(resp + 8, state, 2);
+	os_add_noise(resp, p.req.type);
 	assert_int_equal(vmem_driver_response(os->drv, p.tag, resp, 10), 0);
 	return p.req;
 }
@@ -318,6 +328,7 @@ static inline void os_serve(struct os *os)
 		os->nr_pending * sizeof(os->pending[0]));
 	assert_int_equal(
 		vmem_device_handle_request(os->dev, p.bytes, 24, resp, 10), 10);
+	os_add_noise(resp, p.req.type);
 	assert_int_equal(vmem_driver_response(os->drv, p.tag, resp, 10), 0);
 }
 

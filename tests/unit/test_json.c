@@ -205,6 +205,7 @@ static void status_written(void **state)
 	status->elastic[0].node = -1;
 	status->elastic[0].driver = VM_DRIVER_FAILED;
 	status->elastic[0].nr_busy = 3;
+	status->elastic[0].nr_config_writes = 4;
 	status->elastic[0].changed_ms_ago = UINT64_MAX;
 	vm = api_status_json(status);
 	assert_string_equal(json_string_value(json_object_get(vm, "state")),
@@ -222,6 +223,10 @@ static void status_written(void **state)
 		json_integer_value(json_object_get(
 			json_object_get(device, "requests"), "answered_busy")),
 		3);
+	assert_int_equal(
+		json_integer_value(json_object_get(
+			json_object_get(device, "requests"), "config_writes")),
+		4);
 	assert_true(
 		json_is_false(json_object_get(device, "persistent_suspend")));
 	json_decref(vm);
