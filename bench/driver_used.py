@@ -32,7 +32,8 @@ POLICIES = {
                 "memory_hotplug.online_policy=auto-movable",
 }
 
-CACHE = ("cd /proc/sys/vm && echo 0 >dirty_writeback_centisecs && "
+# A block device loses its page cache when nobody has it open any more.
+CACHE = ("sleep 3600 </dev/nullb0 >/dev/null 2>&1 & cd /proc/sys/vm && echo 0 >dirty_writeback_centisecs && "
          "echo 90 >dirty_ratio && echo 80 >dirty_background_ratio && "
          "dd if=/dev/nullb0 of=/dev/null bs=1M count=1100 2>&1 && "
          "dd if=/dev/zero of=/dev/nullb0 bs=1M seek=1100 count=1100 2>&1")
@@ -43,6 +44,11 @@ FILES = ("mkdir -p /tmp/f && cd /tmp/f && i=0 && while [ $i -lt 6000 ]; do "
 
 def fill_cache(vmm):
     vmm.console.ask(f"sh {CACHE}", 300)
+    rows = vmm.console.ask("sh grep -E '^(MemFree|Cached|Buffers|Dirty):' "
+                           "/proc/meminfo")
+    size = {row.split(":")[0]: int(row.split()[1]) // 1024 for row in rows}
+    if size["MemFree"] > 512 or size["Dirty"] < 700:
+        raise SystemExit(f"{vmm.label}: no page cache: {size} MiB")
 
 
 def hold_half(vmm):
@@ -96,7 +102,7 @@ def wear(vmm, series, label, zone):
         series.add(f"{row}: MiB in all", label, late / MIB)
         series.add(f"{row}: s for that", label, seconds)
         vmm.console.ask("load stop")
-        vmm.console.ask("sh echo 3 >/proc/sys/vm/drop_caches")
+        vmm.console.ask("sh sync; echo 3 >/proc/sys/vm/drop_caches")
 
 
 def run(runs, kind, zones=ZONES):
