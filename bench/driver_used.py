@@ -33,7 +33,8 @@ POLICIES = {
 }
 
 # A block device loses its page cache when nobody has it open any more.
-CACHE = ("sleep 3600 </dev/nullb0 >/dev/null 2>&1 & cd /proc/sys/vm && echo 0 >dirty_writeback_centisecs && "
+CACHE = ("sleep 3600 </dev/nullb0 >/dev/null 2>&1 & cd /proc/sys/vm && "
+         "echo 0 >dirty_writeback_centisecs && "
          "echo 90 >dirty_ratio && echo 80 >dirty_background_ratio && "
          "dd if=/dev/nullb0 of=/dev/null bs=1M count=1100 2>&1 && "
          "dd if=/dev/zero of=/dev/nullb0 bs=1M seek=1100 count=1100 2>&1")
