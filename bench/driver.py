@@ -13,8 +13,8 @@ the guests one after the other, on the same VMM. One processor, 512 MiB, one
 elastic device of 2 GiB in blocks of 2 MiB, the guest idle, memory brought
 online as movable. In use: until the guest counts all of it in MemTotal (ours
 plugs all before it adds the first memory block). Blocks gone: until the guest
-has removed the memory blocks, too. Peak: the most that the host held for the device during the shrink over
-what it held at its start. Floor: the device alone, one UNPLUG of 2 GiB from a
+has removed the memory blocks, too. Peak: the most that the host held for the
+device during the shrink over what it held at its start. Floor: the device alone, one UNPLUG of 2 GiB from a
 guest without an operating system; and what Linux takes to offline and remove
 the memory blocks, as our driver clocks it. Stock Debian kernels clear memory
 when it is allocated (init_on_alloc=1), and with it what virtio_mem gives back."""

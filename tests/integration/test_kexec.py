@@ -25,6 +25,9 @@ def plug(vmm, witness, size, holes):
 def start_next(vmm, size, options, last, module):
     """kexec, and what must be so before the new kernel's driver is there."""
     memory_map = kexec.firmware_map(vmm)
+    if "-c" in options:
+        # kexec-tools keep back the interrupt table of the BIOS, 1 KiB.
+        memory_map[0] = (max(memory_map[0][0], 1 << 10), memory_map[0][1])
     kexec.load(vmm, CMDLINE, *options, again=not last)
     before = vmm.show()
     kexec.execute(vmm)

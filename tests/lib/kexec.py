@@ -55,12 +55,11 @@ def ranges(vmm, what):
 
 def firmware_map(vmm):
     """[(start, end)] of what the firmware, or the last kernel in its place,
-    told the guest's kernel of memory. Without the first KiB, the interrupt
-    table of the BIOS, which kexec-tools keep back from the next kernel."""
+    told the guest's kernel of memory."""
     lines = shell(vmm, "cd /sys/firmware/memmap && for i in *; do "
                   "echo $(cat $i/start $i/end $i/type); done")
     rows = [line.split(None, 2) for line in lines]
-    return sorted((max(int(start, 16), 1 << 10), int(end, 16) + 1)
+    return sorted((int(start, 16), int(end, 16) + 1)
                   for start, end, kind in rows if kind == "System RAM")
 
 
