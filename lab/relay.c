@@ -16,11 +16,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
@@ -31,6 +34,7 @@
 enum {
 	FRAME_MAX = 65536,
 	ARGS_MAX = 4096,
+	CPUS_MAX = 64,
 };
 
 /* Frames to us. */
@@ -42,8 +46,9 @@ enum {
 	IN_ARG = 'A',
 	IN_DIR = 'D',
 	IN_GO = 'G',
-	IN_STDIN = 'I', /* an empty one is the end of the file */
-	IN_SIZE = 'W',	/* rows and columns */
+	IN_STDIN = 'I',	    /* an empty one is the end of the file */
+	IN_SIZE = 'W',	    /* rows and columns */
+	IN_HEARTBEAT = 'H', /* wake every processor; emulated.py says why */
 };
 
 /* Frames from us. */
@@ -69,6 +74,8 @@ struct relay {
 	int stdout_fd;
 	int stderr_fd;
 	int signals;
+	int sleepers[CPUS_MAX]; /* eventfds of wake_up()'s threads */
+	int nr_sleepers;
 	pid_t child;
 	int terminal;
 	struct winsize size;
@@ -136,6 +143,52 @@ static void fail(struct relay *relay, const char *what, const char *which)
 	send_frame(relay, OUT_FAILED, text, (size_t)length);
 	for (;;)
 		pause();
+}
+
+/* To wake it means to interrupt its processor, whatever that does. */
+static void *sleeper(void *opaque)
+{
+	int fd = (int)(intptr_t)opaque;
+	uint64_t count;
+
+	for (;;)
+		read_all(fd, &count, sizeof(count));
+	return NULL;
+}
+
+static void start_sleepers(struct relay *relay)
+{
+	long nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	for (int i = 0; i < nr_cpus && nr_cpus > 1 && i < CPUS_MAX; i++) {
+		const struct sched_param first = {.sched_priority = 1};
+		int fd = eventfd(0, EFD_CLOEXEC);
+		pthread_attr_t attr;
+		pthread_t thread;
+		cpu_set_t cpu;
+
+		CPU_ZERO(&cpu);
+		CPU_SET((unsigned int)i, &cpu);
+		pthread_attr_init(&attr);
+		pthread_attr_setaffinity_np(&attr, sizeof(cpu), &cpu);
+		pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
+		pthread_attr_setschedpolicy(&attr, SCHED_FIFO);
+		pthread_attr_setschedparam(&attr, &first);
+		if (fd < 0 || pthread_create(&thread, &attr, sleeper,
+					     (void *)(intptr_t)fd))
+			fail(relay, "starting", "a sleeper");
+		pthread_attr_destroy(&attr);
+		relay->sleepers[relay->nr_sleepers++] = fd;
+	}
+}
+
+/* One processor alone was woken by the frame that asks for it. */
+static void wake_up(struct relay *relay)
+{
+	const uint64_t one = 1;
+
+	for (int i = 0; i < relay->nr_sleepers; i++)
+		write_all(relay->sleepers[i], &one, sizeof(one));
 }
 
 /* Make every folder on the way to the path, and the path itself. */
@@ -242,6 +295,9 @@ static uint8_t take_frame(struct relay *relay)
 		break;
 	case IN_SIZE:
 		set_size(relay, text);
+		break;
+	case IN_HEARTBEAT:
+		wake_up(relay);
 		break;
 	default:
 		break;
@@ -436,6 +492,7 @@ int main(int argc, char **argv)
 	if (!relay.nr_args)
 		return 2;
 	start(&relay);
+	start_sleepers(&relay);
 	status = relay_until_end(&relay);
 	send_frame(&relay, OUT_STATUS, &status, sizeof(status));
 	for (;;)
