@@ -53,13 +53,13 @@ def check_given_back(vmm, what, base):
     expect_equal(f"{what}: MemTotal of the nodes", totals(vmm), base)
 
 
-@test("faults/restarts")
-def restarts(lab):
+def restarts(lab, kernel):
     """Restarts of mixed kinds in a row, with a resize between each, two
     nodes: sizes per node exact, host memory back, nothing left over."""
     rng = random.Random(21)
-    vmm = lab.start(cpus=2, nodes=NODES, memory=640 * MIB, elastic=[
-        Elastic(GIB, id=f"n{i}", node=i) for i in range(2)],
+    vmm = lab.start(
+        kernel=kernel, cpus=2, nodes=NODES, memory=640 * MIB,
+        elastic=[Elastic(GIB, id=f"n{i}", node=i) for i in range(2)],
         cmdline=f"{STILL} panic=-1 init_on_alloc=0 agent.nodriver")
     base, pid, before = totals(vmm), vmm.pid, None
     size, ways = [0, 0], []
@@ -122,8 +122,9 @@ class Interruption:
         return self.kind not in ("term", "stop")
 
 
-def start_victim(lab):
-    vmm = lab.start(cpus=2, memory=256 * MIB, elastic=[Elastic(GIB)],
+def start_victim(lab, kernel):
+    vmm = lab.start(kernel=kernel, cpus=2, memory=256 * MIB,
+                    elastic=[Elastic(GIB)],
                     cmdline=f"{STILL} init_on_alloc=0 reboot=acpi,force")
     return vmm, vmm.mem_total()
 
@@ -153,8 +154,7 @@ def settle(vmm, mark, target, base, restarted):
                  0)
 
 
-@test("faults/interruptions")
-def interruptions(lab):
+def interruptions(lab, kernel):
     """Resizes interrupted by resets, stops, signals and one another."""
     first = int(os.environ.get("BELLOWS_SEED", 0))
     count = 1 if first else lab.rounds(14, 300)
@@ -163,9 +163,9 @@ def interruptions(lab):
         it = Interruption(seed)
         again = (f"seed {seed} ({it.kind} {it.delay:.3f} s after a resize to "
                  f"{it.target // MIB} MiB; again: BELLOWS_SEED={seed} ./dev "
-                 "test lab/faults/interruptions)")
+                 f"test lab/faults/interruptions-{kernel})")
         if vmm is None:
-            vmm, base = start_victim(lab)
+            vmm, base = start_victim(lab, kernel)
         try:
             mark = vmm.console.mark()
             vmm.resize("em0", it.target)
@@ -184,6 +184,11 @@ def interruptions(lab):
             raise Failed(f"{again}: {error}") from None
     if vmm:
         power_off(vmm)
+
+
+for _kernel in ("6.1-cloud", "6.12-cloud"):
+    test(f"faults/restarts-{_kernel}", kernel=_kernel)(restarts)
+    test(f"faults/interruptions-{_kernel}", kernel=_kernel)(interruptions)
 
 
 @test("faults/reset-loop")

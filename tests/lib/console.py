@@ -89,8 +89,10 @@ class Console:
                     if found:
                         return when, found, at
                     if panics and PANIC.search(text):
-                        self.changed.wait(2)
-                        self._fail(f"the guest's kernel failed: {text}")
+                        while self.changed.wait(2):     # it has more to say
+                            pass
+                        self._fail(f"the guest's kernel failed: {text}",
+                                   slice(at - 1, at + 60))
                 if self.ended:
                     self._fail(f"the console ended before {pattern!r} came")
                 left = deadline - time.monotonic()
@@ -98,10 +100,10 @@ class Console:
                     self._fail(f"no {pattern!r} in {timeout} s")
                 self.changed.wait(left)
 
-    def _fail(self, why):
-        rows = [text for _, text in self.lines[-30:]]
+    def _fail(self, why, which=slice(-30, None)):
+        rows = [text for _, text in self.lines[which]]
         shown = "\n".join("  | " + row for row in rows)
-        raise GuestError(f"{why}; the console's last lines:\n{shown}")
+        raise GuestError(f"{why}; of the console's lines:\n{shown}")
 
     def send(self, text):
         self._write(text.encode())
