@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Growing and shrinking a guest by 2 GiB."""
 import mmap
+import random
 import time
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from lib.vmm import GIB, KIB, MIB, Elastic, Machine
 
 ABOUT = """\
 Seconds from the request until the device has all of it plugged, or unplugged.
-Either VMM is asked every 50 ms: in an emulated host, a question takes up to
-half as long, and who asks more often measures that. The moment is taken to be
-in the middle between the last two questions. Processor: seconds that the VMM's
+Either VMM is asked every 50 ms or so, at random: in an emulated host, a
+question takes up to half as long, and who asks more often measures that. The
+moment is taken to be in the middle between the last two questions. Processor: seconds that the VMM's
 process took meanwhile, the guest's and those of answers included. One
 processor, 512 MiB, one elastic device of 2 GiB in blocks of 2 MiB, the guest
 idle, memory brought online as movable, the stock kernel's own driver. Stock
@@ -48,7 +49,7 @@ def timed(vmm, size):
             raise SystemExit(f"{vmm.label}: not {size // MIB} MiB after "
                              f"{TIMEOUT} s")
         last = asked
-        time.sleep(LOOK)
+        time.sleep(2 * LOOK * random.random())
     return (last + asked) / 2 - began, sum(vmm.cpu_seconds()) - cpu
 
 
