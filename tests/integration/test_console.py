@@ -40,8 +40,9 @@ class TerminalVmm(BellowsVmm):
                                          termios.ISIG)
 
     def is_full(self):
-        """The terminal takes no more, for nobody reads."""
-        return not select.select([], [self.slave], [], 0)[1]
+        """The terminal takes no more, for nobody reads. For a moment it does
+        not while the VMM's writer is in it."""
+        return not select.select([], [self.slave], [], 1)[1]
 
     def close(self):
         if self.process.poll() is None:
