@@ -27,8 +27,8 @@ CHUNK = 32768
 # may forget an interrupt until the next one (docs/lab.md), and a processor whose
 # timer it forgot has no next one.
 HEARTBEAT = 0.05
-# With --icount: an instruction takes 8 ns, and waiting takes none of ours.
-ICOUNT = "shift=3,sleep=off"
+# With --icount: an instruction takes 1 ns, and waiting takes no time of ours.
+ICOUNT = "shift=0,sleep=off"
 HEADER = struct.Struct("<B3xI")
 # Folders that are fresh in the lab; what is asked for below them is shown.
 FRESH = ("/tmp", "/run", "/dev")
