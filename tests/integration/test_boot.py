@@ -2,6 +2,7 @@
 """Stock kernels boot, in all shapes of machine, and find their memory."""
 import os
 import subprocess
+from pathlib import Path
 
 from harness import (GIB, KERNELS, MIB, PATIENCE, Elastic, expect, expect_equal,
                      power_off, resize_to, test)
@@ -44,6 +45,9 @@ def cpus(lab, kernel, count):
     vmm, witness = lab.guest(kernel=kernel, cpus=count)
     found, = vmm.console.ask("sh grep -c ^processor /proc/cpuinfo")
     expect_equal("processors", int(found), count)
+    name, = vmm.console.ask("sh grep -m 1 ^model.name /proc/cpuinfo")
+    expect(name in Path("/proc/cpuinfo").read_text(),
+           f"the host's processors are not called {name!r}")
     resize_to(vmm, witness, "em0", 512 * MIB)
     resize_to(vmm, witness, "em0", 0)
     power_off(vmm)

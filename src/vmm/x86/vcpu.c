@@ -5,6 +5,7 @@
  * That covers what a list of our own would forget, such as the addresses at
  * which KVM writes its clock into guest memory.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,12 @@ static void patch_cpuid(struct kvm_cpuid_entry2 *entry, unsigned int index,
 			entry->ebx = nr_cpus;
 			entry->ecx |= 2U << 8;
 		}
+		break;
+	case 0x80000002: /* the host's name, which KVM leaves out */
+	case 0x80000003:
+	case 0x80000004:
+		__cpuid(entry->function, entry->eax, entry->ebx, entry->ecx,
+			entry->edx);
 		break;
 	case 0x80000008:
 		entry->ecx = (nr_cpus - 1) | bits << 12;
