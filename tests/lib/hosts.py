@@ -21,9 +21,9 @@ LAB = [str(ROOT / "dev"), "lab", "--emulate", "--cpus", "1", "--memory", "1G",
        "--"]
 
 
-def run(*command, **kwargs):
+def run(*command, lab=LAB, **kwargs):
     kwargs.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.run([*LAB, *command], stdout=subprocess.PIPE,
+    return subprocess.run([*lab, *command], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, check=False,
                           timeout=PATIENCE, **kwargs)
 
@@ -57,13 +57,47 @@ def kvm_and_files():
 
 
 def nodes_asked_for():
-    done = subprocess.run(
-        [*LAB[:2], "--cpus", "2", "--memory", "2G", "--nodes", "4", "--",
-         "cat", "/sys/devices/system/node/has_memory", "/proc/self/status"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        check=False, timeout=PATIENCE, stdin=subprocess.DEVNULL)
-    return None if done.stdout.startswith("0-3\n") else \
-        f"{done.stdout[:20]!r}, status {done.returncode}: {done.stderr}"
+    done = run("cat", "/sys/devices/system/node/has_memory",
+               lab=[*LAB[:2], "--cpus", "2", "--memory", "2G", "--nodes", "4",
+                    "--"])
+    return None if done.stdout == "0-3\n" else \
+        f"{done.stdout!r}, status {done.returncode}: {done.stderr}"
+
+
+# Where each thread of the relay may run, and how often it has waited.
+RELAY_WAITS = """\
+for i in 1 2; do
+    [ $i = 1 ] || sleep 3
+    for thread in /proc/1/task/*; do
+        echo $(awk '/^Cpus_allowed_list|^voluntary/ { print $2 }' \
+            $thread/status)
+    done
+    echo
+done
+"""
+
+
+def heartbeat():
+    """It wakes a thread of the relay on each processor, again and again."""
+    done = run("sh", "-c", RELAY_WAITS,
+               lab=[*LAB[:3], "--cpus", "3", "--memory", "1G", "--"])
+    first, then = (dict(row.split() for row in rows.splitlines())
+                   for rows in done.stdout.strip().split("\n\n"))
+    slept = [cpu for cpu in "012" if int(then[cpu]) < int(first[cpu]) + 6]
+    return f"asleep: {slept} of {then}, {first} 3 s before" if slept else None
+
+
+def clock_of_instructions():
+    """Where the clock counts instructions, it takes no time to wait."""
+    began = time.monotonic()
+    done = run("sh", "-c", "sleep 300; cat /proc/uptime",
+               lab=[*LAB[:2], "--icount", *LAB[3:]])
+    took = time.monotonic() - began
+    try:
+        return None if float(done.stdout.split()[0]) > 300 > took else \
+            f"uptime {done.stdout!r} after {took:.0f} s"
+    except (ValueError, IndexError):
+        return f"status {done.returncode}: {done.stderr}"
 
 
 def heed_interrupts():
@@ -168,6 +202,8 @@ HOST_TESTS = {
     "host/streams-and-status": streams_and_status,
     "host/kvm-and-files": kvm_and_files,
     "host/nodes": nodes_asked_for,
+    "host/heartbeat": heartbeat,
+    "host/icount": clock_of_instructions,
     "host/interrupt": interrupt_ends_it,
     "host/bad-use": bad_use_is_refused,
     "host/linux-driver": linux_driver_is_clean,
