@@ -12,13 +12,14 @@ ABOUT = """\
 Seconds from the request until the device has all of it plugged, or unplugged.
 Either VMM is asked every 50 ms or so, at random: in an emulated host, a
 question takes up to half as long, and who asks more often measures that. The
-moment is taken to be in the middle between the last two questions. Processor: seconds that the VMM's
-process took meanwhile, the guest's and those of answers included. One
-processor, 512 MiB, one elastic device of 2 GiB in blocks of 2 MiB, the guest
-idle, memory brought online as movable, the stock kernel's own driver. Stock
-Debian kernels clear memory when it is allocated (init_on_alloc=1), and so does
-their driver with memory that it gives back. Before all that, every page of the
-host is touched once: an emulated one's cost more the first time."""
+moment is taken to be in the middle between the last two questions. Processor:
+seconds that the VMM's process took meanwhile, the guest's and those of answers
+included. One processor, 512 MiB, one elastic device of 2 GiB in blocks of 2
+MiB, the guest idle, memory brought online as movable, the stock kernel's own
+driver. Stock Debian kernels clear memory when it is allocated
+(init_on_alloc=1), and so does their driver with memory that it gives back.
+Before all that, every page of the host is touched once: an emulated one's cost
+more the first time."""
 
 SIZE = 2 * GIB
 LOOK = 0.05

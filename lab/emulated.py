@@ -27,8 +27,6 @@ CHUNK = 32768
 # may forget an interrupt until the next one (docs/lab.md), and a processor whose
 # timer it forgot has no next one.
 HEARTBEAT = 0.05
-# With --icount: an instruction takes 1 ns, and waiting takes no time of ours.
-ICOUNT = "shift=0,sleep=off"
 HEADER = struct.Struct("<B3xI")
 # Folders that are fresh in the lab; what is asked for below them is shown.
 FRESH = ("/tmp", "/run", "/dev")
@@ -79,12 +77,6 @@ class Host:
                         + of_node]
         return options
 
-    def accelerator(self):
-        if self.args.icount:        # which takes one thread for all processors
-            return ["-accel", "tcg,thread=single,tb-size=512",
-                    "-icount", ICOUNT]
-        return ["-accel", "tcg,thread=multi,tb-size=512"]
-
     def pool(self):
         """Pages too large to be found once the host runs."""
         count = self.args.gigantic
@@ -96,7 +88,7 @@ class Host:
             emulator.program, *emulator.options,
             "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", "q35,smm=off,sata=off,smbus=off,usb=off",
-            *self.accelerator(),
+            "-accel", "tcg,thread=multi,tb-size=512",
             "-cpu", "max,-erms,-fsrm", "-smp", str(self.args.cpus),
             *self.memory_options(),
             "-kernel", str(kernel / "vmlinux"), "-initrd", str(image),

@@ -87,19 +87,6 @@ def heartbeat():
     return f"asleep: {slept} of {then}, {first} 3 s before" if slept else None
 
 
-def clock_of_instructions():
-    """Where the clock counts instructions, it takes no time to wait."""
-    began = time.monotonic()
-    done = run("sh", "-c", "sleep 300; cat /proc/uptime",
-               lab=[*LAB[:2], "--icount", *LAB[3:]])
-    took = time.monotonic() - began
-    try:
-        return None if float(done.stdout.split()[0]) > 300 > took else \
-            f"uptime {done.stdout!r} after {took:.0f} s"
-    except (ValueError, IndexError):
-        return f"status {done.returncode}: {done.stderr}"
-
-
 def heed_interrupts():
     """What a shell started in the background is started without."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -203,7 +190,6 @@ HOST_TESTS = {
     "host/kvm-and-files": kvm_and_files,
     "host/nodes": nodes_asked_for,
     "host/heartbeat": heartbeat,
-    "host/icount": clock_of_instructions,
     "host/interrupt": interrupt_ends_it,
     "host/bad-use": bad_use_is_refused,
     "host/linux-driver": linux_driver_is_clean,
