@@ -160,7 +160,7 @@ static void start_sleepers(struct relay *relay)
 {
 	long nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-	for (int i = 0; i < nr_cpus && nr_cpus > 1 && i < CPUS_MAX; i++) {
+	for (int i = 0; i < nr_cpus && i < CPUS_MAX; i++) {
 		const struct sched_param first = {.sched_priority = 1};
 		int fd = eventfd(0, EFD_CLOEXEC);
 		pthread_attr_t attr;
@@ -176,7 +176,7 @@ static void start_sleepers(struct relay *relay)
 		pthread_attr_setschedparam(&attr, &first);
 		if (fd < 0 || pthread_create(&thread, &attr, sleeper,
 					     (void *)(intptr_t)fd))
-			fail(relay, "starting", "a sleeper");
+			fail(relay, "starting", "a thread");
 		pthread_attr_destroy(&attr);
 		relay->sleepers[relay->nr_sleepers++] = fd;
 	}

@@ -89,7 +89,9 @@ class Console:
                     if found:
                         return when, found, at
                     if panics and PANIC.search(text):
-                        while self.changed.wait(2):     # it has more to say
+                        # It has more to say, and may never end.
+                        while self.changed.wait(2) and \
+                                time.monotonic() < deadline:
                             pass
                         self._fail(f"the guest's kernel failed: {text}",
                                    slice(at - 1, at + 60))
