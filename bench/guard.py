@@ -67,7 +67,10 @@ def timed_resize(vmm, size):
 
 
 def pages_done(vmm):
-    row, = vmm.console.ask("load")
+    rows = []
+    while not rows:         # a message of the kernel can spoil the line
+        rows = vmm.console.ask("load")
+    row, = rows
     words = dict(word.split("=") for word in row.split())
     assert words["errors"] == "0", row
     return int(words["pages"]), words["filled"] == "1"
