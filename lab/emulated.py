@@ -17,15 +17,15 @@ from pathlib import Path
 import apt
 import initramfs
 import kernel as kernels
+import mend
 import qemu
 
 HOST_KERNEL = "6.1-generic"
 LOGS = apt.BUILD / "lab"
 BOOT_SECONDS = 120          # generous: the machine may be busy
 CHUNK = 32768
-# Seconds between two frames that have the relay interrupt every processor: QEMU
-# may forget an interrupt until the next one (docs/lab.md), and a processor whose
-# timer it forgot has no next one.
+# Seconds between two frames that have the relay interrupt every processor: one
+# whose timer QEMU forgot (docs/lab.md) has nothing else to wake it.
 HEARTBEAT = 0.05
 HEADER = struct.Struct("<B3xI")
 # Folders that are fresh in the lab; what is asked for below them is shown.
@@ -57,7 +57,7 @@ class Host:
     def __init__(self, args, out):
         self.args, self.out = args, out
         self.log = LOGS / f"console.{os.getpid()}.log"
-        self.process = self.port = None
+        self.process = self.port = self.program = None
         self.received = bytearray()
 
     def memory_options(self):
@@ -108,6 +108,7 @@ class Host:
         self.port, theirs = socket.socketpair()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         line = self.command_line(emulator, kernel, image, theirs.fileno())
+        self.program = emulator.program
         with open(self.log.with_suffix(".qemu"), "wb") as said:
             self.process = subprocess.Popen(
                 line, env=emulator.env, stdin=subprocess.DEVNULL,
@@ -150,7 +151,15 @@ class Host:
                 raise Ended
             for kind, _ in self.frames():
                 if kind == "R":
+                    self.mend()
                     return
+
+    def mend(self):
+        try:
+            mend.mend(self.process.pid, self.program)
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"lab: QEMU's races are not mended, so that the host may "
+                  f"stand still: {error}", file=sys.stderr)
 
     def stop(self):
         """End the machine; it has nothing to save."""
