@@ -2,6 +2,7 @@
 """What the benches share: two VMMs in turn, medians, and tables."""
 import statistics
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -12,6 +13,8 @@ from lib.qemu import QemuVmm
 
 KERNEL = "6.1-cloud"
 KINDS = {"bellows": BellowsVmm, "qemu": QemuVmm}
+
+BOOT_MIB = 360          # of 512, which a guest can have
 
 # The guest's drivers, by what its kernel command line says.
 DRIVERS = {"ours": "agent.driver=bellows", "upstream": ""}
@@ -129,3 +132,25 @@ class Series:
 def progress(text):
     """One line that says what runs now; on stderr, out of the tables."""
     print(f"  … {text}", file=sys.stderr, flush=True)
+
+
+def pages_done(vmm):
+    """How many pages the guest's load has been over, and whether it has been
+    over all of them."""
+    row, = vmm.console.ask("load")
+    words = dict(word.split("=") for word in row.split())
+    assert words["errors"] == "0", row
+    return int(words["pages"]), words["filled"] == "1"
+
+
+def start_load(vmm, mib):
+    """In the guest, once all that memory has been written."""
+    vmm.console.ask(f"load {mib} random")
+    while not pages_done(vmm)[1]:
+        time.sleep(0.2)
+
+
+def use_boot_memory(vmm):
+    """Have a guest of 512 MiB write to all of it that it can have."""
+    start_load(vmm, BOOT_MIB)
+    vmm.console.ask("load stop")

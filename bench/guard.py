@@ -4,7 +4,8 @@ import ctypes
 import time
 from pathlib import Path
 
-from common import KERNEL, Series, progress
+from common import (KERNEL, Series, pages_done, progress, start_load,
+                    use_boot_memory)
 from lib.bellows import BellowsVmm
 from lib.vmm import GIB, MIB, Elastic, Machine, VmmError
 
@@ -29,7 +30,6 @@ there."""
 CMDLINE = "init_on_alloc=0 nokaslr"
 SIZE = 2 * GIB
 LOOK_SECONDS = 0.25
-BOOT_MIB = 360          # of 512, which the guest can have
 LOOP_MIB = 1024
 LOOP_SECONDS = 1
 PAIRS = 2               # a run
@@ -64,16 +64,6 @@ def timed_resize(vmm, size):
             every, own = (b - a for a, b in zip(cpu, cpu_seconds(vmm)))
             return seconds, every, 100 * own / seconds
     raise VmmError(f"a resize to {size // MIB} MiB does not end: {device}")
-
-
-def pages_done(vmm):
-    rows = []
-    while not rows:         # a message of the kernel can spoil the line
-        rows = vmm.console.ask("load")
-    row, = rows
-    words = dict(word.split("=") for word in row.split())
-    assert words["errors"] == "0", row
-    return int(words["pages"]), words["filled"] == "1"
 
 
 class Pair:
@@ -140,25 +130,12 @@ def loop_once(vmm):
             ("  processor, loop", (cpu_seconds(vmm)[0] - cpu[0]) / done)]
 
 
-def start_loop(vmm, mib):
-    """In the guest, once all that memory has been written."""
-    vmm.console.ask(f"load {mib} random")
-    while not pages_done(vmm)[1]:
-        time.sleep(0.2)
-
-
-def touch_boot_memory(pair):
-    for vmm in pair.vmms.values():
-        start_loop(vmm, BOOT_MIB)
-        vmm.console.ask("load stop")
-
-
 def start_loops(pair):
     for vmm in pair.vmms.values():
         vmm.resize("em0", SIZE)
         vmm.wait_plugged("em0", SIZE)
         vmm.mem_total_settled()
-        start_loop(vmm, LOOP_MIB)
+        start_load(vmm, LOOP_MIB)
 
 
 def run(runs, control=False):
@@ -169,7 +146,8 @@ def run(runs, control=False):
     for number in range(PAIRS * runs):
         progress(f"guard: pair {number + 1} of {PAIRS * runs}")
         with Pair(policies, number) as pair:
-            touch_boot_memory(pair)
+            for vmm in pair.vmms.values():
+                use_boot_memory(vmm)
             for resize in range(-WARM_UP, RESIZES):
                 pair.measure(resize_once, resize)
             start_loops(pair)
