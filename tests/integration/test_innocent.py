@@ -5,8 +5,8 @@ under --guard kill."""
 import json
 import struct
 
-from harness import (GIB, MIB, PATIENCE, check_load, expect, expect_equal, power_off,
-                     resize_to, test, wait_filled)
+from harness import (GIB, MIB, OUR_DRIVER, PATIENCE, check_load, expect,
+                     expect_equal, power_off, resize_to, test, wait_filled)
 from lib import kexec
 from lib.kexec import MEMORY_BLOCK, shell
 
@@ -135,10 +135,10 @@ def resize_looking(vmm, size):
     expect_innocent(vmm)
 
 
-def innocent(lab, kernel):
+def innocent(lab, kernel, driver=""):
     vmm, witness = lab.guest(
         kernel=kernel, cpus=2, max_bytes=REGION, memory=BOOT,
-        cmdline=CMDLINE, options=["--guard", "kill"])
+        cmdline=f"{CMDLINE} {driver}", options=["--guard", "kill"])
     shell(vmm, "mount -t debugfs none /sys/kernel/debug")
     kexec.plug_every_other(vmm, "em0", SIZE - 2 * MIB)
     resize_to(vmm, witness, "em0", SIZE)
@@ -162,6 +162,8 @@ def innocent(lab, kernel):
 
 for _kernel in ("6.1-generic", "6.12-generic"):
     test(f"guard/innocent-{_kernel}", kernel=_kernel)(innocent)
+    test(f"guard/innocent-our-driver-{_kernel}", kernel=_kernel,
+         driver=OUR_DRIVER)(innocent)
 
 
 @test("guard/innocent-crash-kernel", kernel="6.1-cloud")
