@@ -10,6 +10,7 @@
 #define REG_BAR0	 0x10
 #define REG_CAPABILITIES 0x34
 #define COMMAND_ON	 0x0006 /* memory, bus master */
+#define COMMAND_MASTER	 0x0004
 #define CAP_VENDOR	 0x09
 #define CAP_MSIX	 0x11
 #define MAX_CAPS	 48
@@ -98,6 +99,16 @@ bool virtio_probe(struct virtio *v, unsigned int bdf)
 		cap = arch_pci_read(bdf, cap + 1, 1);
 	}
 	return v->common && v->isr && v->config && v->notify;
+}
+
+void virtio_set_master(const struct virtio *v, bool on)
+{
+	uint32_t command = arch_pci_read(v->bdf, REG_COMMAND, 2);
+
+	arch_pci_write(v->bdf, REG_COMMAND,
+		       on ? command | COMMAND_MASTER
+			  : command & ~(uint32_t)COMMAND_MASTER,
+		       2);
 }
 
 uint8_t virtio_status(const struct virtio *v)

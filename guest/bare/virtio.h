@@ -62,6 +62,8 @@ struct virtio {
  * modern virtio device. */
 bool virtio_probe(struct virtio *v, unsigned int bdf);
 
+/* Whether the device may access memory: PCI's bus master bit. */
+void virtio_set_master(const struct virtio *v, bool on);
 /* Reset and wait until it is done (4.1.4.3.1). False: it never is. */
 bool virtio_reset(const struct virtio *v);
 uint64_t virtio_offered(const struct virtio *v);

@@ -255,14 +255,12 @@ static void space_write(void *opaque, unsigned int offset, const void *data,
 			unsigned int len)
 {
 	struct elastic *e = opaque;
-	bool had_bus;
 
 	pthread_mutex_lock(&e->lock);
-	had_bus = virtio_pci_is_master(&e->vp);
+	/* With the bus back, the queue still is not looked at before the driver
+	 * kicks: a kernel gives the bus to a device before it resets it, and
+	 * the queue may be that of the kernel before. */
 	virtio_pci_space_write(&e->vp, offset, data, len);
-	/* What was announced meanwhile waits in the queue. */
-	if (!had_bus && virtio_pci_is_master(&e->vp))
-		elastic_signal(e->doorbell_fd);
 	pthread_mutex_unlock(&e->lock);
 }
 

@@ -6,6 +6,8 @@ from harness import (GIB, MIB, OUR_DRIVER, expect, expect_equal, power_off,
                      resize_to, test)
 from lib import kexec
 from lib.agree import Witness
+from lib.conformance import BareGuest
+from lib.vmm import BARE, Elastic
 
 CMDLINE = "console=ttyS0 quiet loglevel=3 init_on_alloc=0 agent.nodriver"
 
@@ -88,6 +90,20 @@ def bus_master(vmm, on):
                 "case $(cat $i/device) in 0x1058) "
                 f"printf '\\{6 if on else 2}' | "
                 "dd of=$i/config bs=1 seek=4 conv=notrunc;; esac; done")
+
+
+@test("kexec/queue-of-the-last-kernel")
+def last_queue(lab):
+    """A kernel that starts over another gives the bus to a device before it
+    resets it: what the queue was in must not be touched, for it is the new
+    kernel's."""
+    vmm = lab.start(kernel=BARE, memory=64 * MIB, ready=False,
+                    elastic=[Elastic(GIB, size_bytes=64 * MIB)])
+    guest = BareGuest(vmm)
+    for kind in ("split", "packed"):
+        lines = guest.ask(f"bus {kind}")
+        expect(lines[0] == "saw changed 0", f"{kind}: {lines}")
+    expect_equal("exit status", guest.power_off(), 0)
 
 
 @test("kexec/device-off-the-bus")

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The verbs that make attempts. */
+#include <string.h>
+
 #include "attempt.h"
+
+#define SETTLE_US 200000
+#define FOREIGN	  0x5a
 
 static const struct attempt *const tables[] = {
 	access_attempts,
@@ -59,6 +64,44 @@ static int run_race(char *args)
 	return race_touches(m, number(next_word(&args))) ? 0 : 1;
 }
 
+static void settle(void)
+{
+	uint64_t until = arch_now_us() + SETTLE_US;
+
+	while (arch_now_us() < until)
+		arch_relax();
+}
+
+/* bus split|packed: as a kernel that another takes the place of. The bus is
+ * taken from the device, the queue's memory used for something else, and the
+ * bus given back: tells how much of that memory the device changed. */
+static int run_bus(char *args)
+{
+	struct memdev *m = prepared();
+	uint64_t features = F_VERSION_1 | F_INACCESSIBLE | F_EVENT_IDX;
+	uint64_t changed = 0;
+	uint8_t *memory;
+
+	if (same(next_word(&args), "packed"))
+		features |= F_PACKED;
+	if (!m || !memdev_start(m, features, 0) ||
+	    state_of(m, m->config.addr, 1) < 0)
+		return 19;
+	virtio_set_master(&m->virtio, false);
+	settle();
+	memory = (uint8_t *)m->queue.desc;
+	memset(memory, FOREIGN, QUEUE_BYTES);
+	queue_kick(&m->queue);
+	settle();
+	virtio_set_master(&m->virtio, true);
+	settle();
+	for (unsigned int i = 0; i < QUEUE_BYTES; i++)
+		changed += memory[i] != FOREIGN;
+	saw("changed", changed);
+	saw("status", virtio_status(&m->virtio));
+	return memdev_start_usual(m) ? 0 : 5;
+}
+
 static int list_attempts(char *args)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
@@ -74,6 +117,8 @@ const struct verb hostile_verbs[] = {
 	{"hostile", run_attempt, "NAME: try to get at unplugged memory"},
 	{"race", run_race,
 	 "ROUNDS: touch a block that is plugged and unplugged"},
+	{"bus", run_bus,
+	 "split|packed: take the bus from the device, and give it back"},
 	{"attempts", list_attempts, "list the attempts"},
 	{NULL, NULL, NULL},
 };
