@@ -40,6 +40,8 @@ bool same(const char *a, const char *b);
 /* The value of KEY=VALUE on the command line, as a number. */
 uint64_t boot_number(const char *key, uint64_t otherwise);
 
+void wait_us(uint64_t us);
+
 /* A verb; returns the status of the answer, 0 if all is well. */
 struct verb {
 	const char *name;

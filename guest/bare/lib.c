@@ -221,3 +221,13 @@ bool same(const char *a, const char *b)
 	}
 	return *a == *b;
 }
+
+/* ---- Time --------------------------------------------------------------- */
+
+void wait_us(uint64_t us)
+{
+	uint64_t until = arch_now_us() + us;
+
+	while (arch_now_us() < until)
+		arch_relax();
+}

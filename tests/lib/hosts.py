@@ -94,17 +94,13 @@ def heartbeat():
 
 def emulator_of(pid):
     """The QEMU among a process's descendants."""
-    done = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], check=True,
-                          stdout=subprocess.PIPE, text=True)
-    family = {str(pid)}
-    for child, parent in sorted((row.split() for row in
-                                 done.stdout.splitlines()), key=lambda row:
-                                int(row[0])):
-        if parent in family:
-            family.add(child)
-            name = Path(f"/proc/{child}/comm").read_text()
-            if name.startswith("qemu-system"):
-                return int(child)
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in path.read_text().split():
+            if Path(f"/proc/{child}/comm").read_text().startswith("qemu"):
+                return child
+            found = emulator_of(child)
+            if found:
+                return found
     return None
 
 

@@ -55,7 +55,6 @@ static void books_agree(struct run *r, unsigned int nr)
 static void reset_in_flight(struct run *r)
 {
 	static uint8_t before[sizeof(flight)];
-	uint64_t until;
 
 	for (unsigned int i = 0; i < r->param; i++) {
 		exchange_fill(&flight[i], i % 3 == 2 ? UNPLUG : PLUG,
@@ -67,9 +66,7 @@ static void reset_in_flight(struct run *r)
 	expect(r, virtio_reset(&r->m->virtio), "the status never reads 0");
 	/* From here on the driver's memory is its own again. */
 	memcpy(before, flight, sizeof(flight));
-	until = arch_now_us() + SETTLE_US;
-	while (arch_now_us() < until)
-		arch_relax();
+	wait_us(SETTLE_US);
 	expect(r, memcmp(before, flight, sizeof(flight)) == 0,
 	       "a buffer was written after the reset was done");
 	restart(r, F_VERSION_1 | F_INACCESSIBLE, 0);

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "../bare.h"
 #include "x86.h"
 
 #define TABLES	     0xe0000U
@@ -39,11 +40,8 @@ static struct facs *find_facs(void)
 
 static void fall_asleep(void *arg)
 {
-	uint64_t until = arch_now_us() + PATIENCE;
-
 	out16(PM1_CONTROL, *(uint16_t *)arg);
-	while (arch_now_us() < until)
-		arch_relax();
+	wait_us(PATIENCE);
 }
 
 /* From entry.S, on another stack than what slept. */

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "../bare.h"
 #include "x86.h"
 
 #define ICR_LOW	   (LAPIC + 0x300)
@@ -29,14 +30,6 @@ static struct {
 	unsigned int nr; /* processors that take part */
 	uint32_t done;
 } job;
-
-static void wait_us(uint64_t us)
-{
-	uint64_t until = arch_now_us() + us;
-
-	while (arch_now_us() < until)
-		arch_relax();
-}
 
 /* All that take part start at once. */
 static void take_part(unsigned int cpu)
