@@ -30,6 +30,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -38,14 +39,17 @@
 #include "agent.h"
 #include "dump.h"
 
-#define AUTO_ONLINE "/sys/devices/system/memory/auto_online_blocks"
-#define MEMORY_DIR  "/sys/devices/system/memory"
-#define NODE_DIR    "/sys/devices/system/node"
-#define DRIVER_FILE "virtio_mem.ko"
-#define OUR_DRIVER  "bellows_mem"
-#define MAX_BUTTONS 4
-#define MAX_MARKS   32
-#define MAX_NODES   64
+#define AUTO_ONLINE   "/sys/devices/system/memory/auto_online_blocks"
+#define MEMORY_DIR    "/sys/devices/system/memory"
+#define NODE_DIR      "/sys/devices/system/node"
+#define DRIVER_FILE   "virtio_mem.ko"
+#define OUR_DRIVER    "bellows_mem"
+#define MAX_BUTTONS   4
+#define MAX_MARKS     32
+#define MAX_NODES     64
+/* How long `await` waits, and how often it looks. */
+#define AWAIT_SECONDS 60
+#define AWAIT_MS      5
 
 struct agent {
 	char cmdline[2048];
@@ -284,6 +288,54 @@ static int cmd_cat(struct agent *agent, char *args)
 	return reply_file(agent, args, NULL);
 }
 
+static unsigned long long mem_total_kib(void)
+{
+	struct sysinfo info;
+
+	if (sysinfo(&info) < 0)
+		return 0;
+	return (unsigned long long)info.totalram * info.mem_unit / 1024;
+}
+
+static unsigned long long nr_memory_blocks(void)
+{
+	DIR *dir = opendir(MEMORY_DIR);
+	unsigned long long nr = 0;
+	struct dirent *entry;
+
+	if (!dir)
+		return 0;
+	while ((entry = readdir(dir)) != NULL)
+		nr += !strncmp(entry->d_name, "memory", 6);
+	closedir(dir);
+	return nr;
+}
+
+/* await total KIB, await blocks N: answer once MemTotal, or the number of
+ * memory blocks, is that. Who asked again and again on the console would take
+ * the guest's processor from what is waited for. */
+static int cmd_await(struct agent *agent, char *args)
+{
+	unsigned long long (*now)(void) = NULL;
+	char what[16];
+	unsigned long long wanted;
+
+	if (sscanf(args, "%15s %llu", what, &wanted) != 2)
+		return -EINVAL;
+	if (!strcmp(what, "total"))
+		now = mem_total_kib;
+	else if (!strcmp(what, "blocks"))
+		now = nr_memory_blocks;
+	if (!now)
+		return -EINVAL;
+	for (int i = 0; now() != wanted; i++) {
+		if (i == AWAIT_SECONDS * 1000 / AWAIT_MS)
+			return -ETIMEDOUT;
+		usleep(AWAIT_MS * 1000);
+	}
+	return 0;
+}
+
 /* Memory blocks by state: what was added, and what of it is online. */
 static int cmd_blocks(struct agent *agent, char *args)
 {
@@ -495,7 +547,7 @@ static const struct command {
 	{"load", cmd_load},	    {"sh", cmd_sh},
 	{"mark", cmd_mark},	    {"dump", cmd_dump},
 	{"pulse", cmd_pulse},	    {"reboot", cmd_reboot},
-	{"poweroff", cmd_poweroff},
+	{"poweroff", cmd_poweroff}, {"await", cmd_await},
 };
 
 /* ---- The console -------------------------------------------------------- */
