@@ -117,20 +117,25 @@ static json_t *node_json(const struct vm_node_status *node, unsigned int number)
 	return object;
 }
 
-static const char *guard_name(enum vm_guard policy)
+static const char *const guard_names[] = {
+	[VM_GUARD_OFF] = "off",
+	[VM_GUARD_REPORT] = "report",
+	[VM_GUARD_PAUSE] = "pause",
+	[VM_GUARD_KILL] = "kill",
+};
+
+int api_guard_policy(const char *what, const char *name, enum vm_guard *policy,
+		     struct error *err)
 {
-	switch (policy) {
-	case VM_GUARD_DEFAULT:
-	case VM_GUARD_OFF:
-		return "off";
-	case VM_GUARD_REPORT:
-		return "report";
-	case VM_GUARD_PAUSE:
-		return "pause";
-	case VM_GUARD_KILL:
-		return "kill";
+	for (enum vm_guard i = VM_GUARD_OFF; i <= VM_GUARD_KILL; i++) {
+		if (!strcmp(name, guard_names[i])) {
+			*policy = i;
+			return 0;
+		}
 	}
-	return "unknown";
+	return error_set(err, -EINVAL,
+			 "%s: '%s' is not off, report, pause or kill", what,
+			 name);
 }
 
 static json_t *event_json(const struct vm_guard_event *event)
@@ -217,7 +222,7 @@ static json_t *guard_json(const struct vm_guard_status *guard)
 	json_t *object = json_object();
 
 	json_object_set_new(object, "policy",
-			    json_string(guard_name(guard->policy)));
+			    json_string(guard_names[guard->policy]));
 	json_object_set_new(object, "off_reason",
 			    guard->off_reason[0]
 				    ? json_string(guard->off_reason)
@@ -376,6 +381,18 @@ int api_parse_resize(const json_t *body, struct vm_resize_target *targets,
 	}
 	*nr_targets = (unsigned int)nr;
 	return 0;
+}
+
+int api_parse_guard(const json_t *body, enum vm_guard *policy,
+		    struct error *err)
+{
+	const char *name = json_string_value(json_object_get(body, "policy"));
+
+	if (!name || json_object_size(body) != 1)
+		return error_set(err, -EINVAL,
+				 "the body must be {\"policy\": \"off\"}, or "
+				 "\"report\", \"pause\" or \"kill\"");
+	return api_guard_policy("policy", name, policy, err);
 }
 
 int api_parse_stop(const json_t *body, bool *force, struct error *err)

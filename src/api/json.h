@@ -32,6 +32,15 @@ json_t *api_error_json(const char *sentence);
 int api_parse_resize(const json_t *body, struct vm_resize_target *targets,
 		     unsigned int *nr_targets, struct error *err);
 
+/* The policy with that name, for an option or a field what. -EINVAL with a
+ * sentence. */
+int api_guard_policy(const char *what, const char *name, enum vm_guard *policy,
+		     struct error *err);
+
+/* Read the body of a change of the guard: {"policy": NAME}. */
+int api_parse_guard(const json_t *body, enum vm_guard *policy,
+		    struct error *err);
+
 /* Read the body of a stop: nothing, or {"force": BOOL}. */
 int api_parse_stop(const json_t *body, bool *force, struct error *err);
 

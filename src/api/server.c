@@ -223,6 +223,15 @@ static int op_resize(struct server *server, const json_t *body,
 	return ret ? ret : vm_resize(server->vm, targets, nr, err);
 }
 
+static int op_guard(struct server *server, const json_t *body,
+		    struct error *err)
+{
+	enum vm_guard policy;
+	int ret = api_parse_guard(body, &policy, err);
+
+	return ret ? ret : vm_set_guard(server->vm, policy, err);
+}
+
 static int op_reboot(struct server *server, const json_t *body,
 		     struct error *err)
 {
@@ -284,6 +293,8 @@ static const struct operation {
 	{"/v1/metrics", EVHTTP_REQ_GET, "GET", HTTP_OK, op_show,
 	 answer_metrics},
 	{API_PREFIX "/elastic", EVHTTP_REQ_PUT, "PUT", HTTP_OK, op_resize,
+	 answer_status},
+	{API_PREFIX "/guard", EVHTTP_REQ_PUT, "PUT", HTTP_OK, op_guard,
 	 answer_status},
 	{API_PREFIX "/reboot", EVHTTP_REQ_POST, "POST", 202, op_reboot,
 	 answer_status},

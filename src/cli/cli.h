@@ -47,7 +47,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_run, cli_resize, cli_show, cli_ls, cli_audit,
-	cli_stop, cli_reboot, cli_pause, cli_suspend, cli_resume;
+	cli_guard, cli_stop, cli_reboot, cli_pause, cli_suspend, cli_resume;
 
 /* The arguments of a verb that are not options. */
 struct cli_arguments {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* `bellows stop`, `reboot`, `pause`, `suspend` and `resume`. */
+/* `bellows stop`, `reboot`, `pause`, `suspend`, `resume` and `guard`. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -256,6 +256,27 @@ static int run_resume(const struct cli_verb *verb, int argc, char **argv)
 	return ret ? cli_fail(ret, &err) : CLI_OK;
 }
 
+static int run_guard(const struct cli_verb *verb, int argc, char **argv)
+{
+	struct api_call call = {.method = "PUT", .path = API_PREFIX "/guard"};
+	struct cli_arguments arguments;
+	struct error err = {0};
+	enum vm_guard policy;
+	json_t *body;
+	int ret, status = cli_parse(verb, argc, argv, NULL, &arguments);
+
+	if (status >= 0)
+		return status;
+	ret = api_guard_policy("POLICY", arguments.at[1], &policy, &err);
+	if (ret)
+		return cli_fail(ret, &err);
+	body = json_pack("{s:s}", "policy", arguments.at[1]);
+	call.body = body;
+	ret = api_call(arguments.at[0], &call, NULL, &err);
+	json_decref(body);
+	return ret ? cli_fail(ret, &err) : CLI_OK;
+}
+
 /* Why a guest that was asked to suspend has not, as far as can be known. */
 static void explain_awake(const char *name, const json_t *vm, double seconds)
 {
@@ -312,6 +333,21 @@ static const struct cli_option suspend_options[] = {
 };
 
 static const struct cli_option no_options[] = {{0}};
+
+const struct cli_verb cli_guard = {
+	.name = "guard",
+	.summary = "Change what becomes of an access to memory not plugged",
+	.synopsis = "NAME off|report|pause|kill",
+	.notes = "As --guard of `bellows run`, from now on. From off to "
+		 "another, what the guest took\nmeanwhile goes back to the "
+		 "host. A VM that was started with --guard off has no\nguard.\n"
+		 "Exit status: 0 done, 2 no such VM, or it has no guard.\n",
+	.options = no_options,
+	.min_arguments = 2,
+	.max_arguments = 2,
+	.argument = "a NAME and a policy",
+	.run = run_guard,
+};
 
 const struct cli_verb cli_reboot = {
 	.name = "reboot",

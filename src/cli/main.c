@@ -10,8 +10,9 @@
 #endif
 
 static const struct cli_verb *const verbs[] = {
-	&cli_run,    &cli_resize, &cli_show,	&cli_ls,     &cli_audit,
-	&cli_reboot, &cli_pause,  &cli_suspend, &cli_resume, &cli_stop,
+	&cli_run,     &cli_resize, &cli_show,	&cli_ls,
+	&cli_guard,   &cli_audit,  &cli_reboot, &cli_pause,
+	&cli_suspend, &cli_resume, &cli_stop,
 };
 #define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/json.h"
 #include "api/server.h"
 #include "cli.h"
 #include "host/size.h"
@@ -159,26 +160,8 @@ static int take_no_reboot(void *args, const char *value, struct error *err)
 
 static int take_guard(void *args, const char *value, struct error *err)
 {
-	static const struct {
-		const char *name;
-		enum vm_guard policy;
-	} policies[] = {
-		{"off", VM_GUARD_OFF},
-		{"report", VM_GUARD_REPORT},
-		{"pause", VM_GUARD_PAUSE},
-		{"kill", VM_GUARD_KILL},
-	};
-
-	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
-		if (!strcmp(value, policies[i].name)) {
-			((struct run_args *)args)->config.guard =
-				policies[i].policy;
-			return 0;
-		}
-	}
-	return error_set(err, -EINVAL,
-			 "--guard: '%s' is not off, report, pause or kill",
-			 value);
+	return api_guard_policy("--guard", value,
+				&((struct run_args *)args)->config.guard, err);
 }
 
 static int take_elastic_key(void *opaque, const char *key, const char *value,

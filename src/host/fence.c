@@ -200,6 +200,8 @@ static int register_run(struct fence *fence, const struct fence_region *region,
 		.mode = UFFDIO_REGISTER_MODE_MISSING,
 	};
 
+	if (region->lowered)
+		return 0;
 	if (ioctl(fence->fd, UFFDIO_REGISTER, &arg) < 0)
 		return -errno;
 	join_run(region, run);
@@ -214,17 +216,18 @@ static void wake_run(struct fence *fence, const struct fence_region *region,
 	ioctl(fence->fd, UFFDIO_WAKE, &range);
 }
 
-/* Wakes those who are held there, too. The kernel does so before it takes the
+/* Lets those go who are held there, too. The kernel does so before it takes the
  * run away: where faults hold no more than a lock of the mapping (since Linux
- * 6.7), one may be held in between. */
+ * 6.7), one may be held in between, and is reported. */
 static int unregister_run(struct fence *fence,
 			  const struct fence_region *region, struct run run)
 {
 	struct uffdio_range range = range_of(region, run);
 
+	if (region->lowered)
+		return 0;
 	if (ioctl(fence->fd, UFFDIO_UNREGISTER, &range) < 0)
 		return -errno;
-	wake_run(fence, region, run);
 	join_run(region, run);
 	return 0;
 }
@@ -334,6 +337,55 @@ int fence_renew(struct fence *fence, struct fence_region *region)
 	/* Who was held by the mapping before tries again, with this one. */
 	wake_run(fence, region, all);
 	pthread_mutex_unlock(&fence->lock);
+	return ret;
+}
+
+void fence_lower(struct fence *fence, struct fence_region *region)
+{
+	struct run all = {0, region->nr_blocks};
+
+	pthread_mutex_lock(&fence->lock);
+	unregister_run(fence, region, all);
+	region->lowered = true;
+	pthread_mutex_unlock(&fence->lock);
+}
+
+/* The run from first on whose blocks agree in these bits. */
+static struct run run_alike(const struct fence_region *region, uint64_t first,
+			    uint8_t bits)
+{
+	struct run run = {first, first + 1};
+
+	while (run.end < region->nr_blocks &&
+	       !((region->blocks[run.end] ^ region->blocks[first]) & bits))
+		run.end++;
+	return run;
+}
+
+int fence_raise(struct fence *fence, struct fence_region *region)
+{
+	struct run run = {0, region->nr_blocks};
+	int ret;
+
+	pthread_mutex_lock(&fence->lock);
+	region->lowered = false;
+	ret = register_run(fence, region, run);
+	for (; !ret && run.first < region->nr_blocks; run.first = run.end) {
+		run = run_alike(region, run.first, BLOCK_FREE);
+		if (region->blocks[run.first] & BLOCK_FREE)
+			ret = unregister_run(fence, region, run);
+	}
+	for (run.first = 0; !ret && run.first < region->nr_blocks;
+	     run.first = run.end) {
+		run = run_alike(region, run.first, BLOCK_OPEN);
+		if (!(region->blocks[run.first] & BLOCK_OPEN))
+			ret = hostmem_discard(
+				region->mem, run.first * region->block_bytes,
+				(run.end - run.first) * region->block_bytes);
+	}
+	pthread_mutex_unlock(&fence->lock);
+	if (ret)
+		fence_lower(fence, region);
 	return ret;
 }
 

@@ -34,8 +34,9 @@ struct fence_region {
 	struct hostmem *mem;
 	uint64_t block_bytes;
 	uint64_t nr_blocks;
-	uint8_t *blocks; /* FENCE_* of each; all of them 0 at first */
+	uint8_t *blocks; /* BLOCK_* of each; all of them 0 at first */
 	bool keep;	 /* fenced even where it is open */
+	bool lowered;
 };
 
 struct fence {
@@ -65,7 +66,8 @@ int fence_add(struct fence *fence, struct fence_region *region,
 void fence_region_destroy(struct fence_region *region);
 
 /* Open the blocks of [offset, offset + size), before anyone is told that they
- * may be touched. */
+ * may be touched. Whoever is held there goes on; a touch at the same time may
+ * still be reported: it is for fence_let_pass(). */
 void fence_open(struct fence *fence, struct fence_region *region,
 		uint64_t offset, uint64_t size);
 
@@ -79,6 +81,13 @@ int fence_close(struct fence *fence, struct fence_region *region,
  * (hostmem_renew()). No vCPU runs, and no device accesses guest memory. After
  * an error the backend cannot be used. */
 int fence_renew(struct fence *fence, struct fence_region *region);
+
+/* Hold nobody any more, until it is raised again. Blocks are opened and closed
+ * as before meanwhile. */
+void fence_lower(struct fence *fence, struct fence_region *region);
+/* Hold who touches a closed block from now on, and discard what the closed
+ * blocks got meanwhile. After an error it is still lowered. */
+int fence_raise(struct fence *fence, struct fence_region *region);
 
 /* Whether all blocks that [offset, offset + size) touches are open. */
 bool fence_is_open(struct fence *fence, const struct fence_region *region,

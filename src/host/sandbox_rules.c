@@ -80,7 +80,8 @@ const struct sandbox_rule sandbox_rules[] = {
 	ANY(ppoll, "console, elastic, guard", "wait"),
 
 	/* Guest memory. */
-	ANY(fallocate, "elastic, guard, lifecycle", "populate and discard"),
+	ANY(fallocate, "elastic, api, guard, lifecycle",
+	    "populate and discard"),
 	ANY(mbind, "lifecycle", "a reset's fresh memory stays on its nodes"),
 	ANY(mincore, "api", "audit"),
 
@@ -143,9 +144,10 @@ const struct sandbox_rule sandbox_rules[] = {
 	IOCTL(KVM_SET_CLOCK, "lifecycle", "reset"),
 
 	/* The guard. */
-	IOCTL(UFFDIO_REGISTER, "elastic, guard", "close blocks"),
-	IOCTL(UFFDIO_UNREGISTER, "elastic, guard", "open blocks"),
-	IOCTL(UFFDIO_WAKE, "elastic, guard", "let a held access go on"),
+	IOCTL(UFFDIO_REGISTER, "elastic, api, guard, lifecycle",
+	      "close blocks"),
+	IOCTL(UFFDIO_UNREGISTER, "elastic, api, guard", "open blocks"),
+	IOCTL(UFFDIO_WAKE, "guard, lifecycle", "let a held access go on"),
 };
 const size_t sandbox_nr_rules =
 	sizeof(sandbox_rules) / sizeof(sandbox_rules[0]);

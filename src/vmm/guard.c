@@ -172,6 +172,8 @@ static struct trip *next_trip(struct guard *guard, struct trip *from)
 {
 	struct trip *end = &guard->trips[GUARD_MAX_TRIPS];
 
+	if (!guard->nr_trips)
+		return NULL;
 	for (; from < end; from++) {
 		if (from->state != TRIP_NONE && from->state != TRIP_GONE)
 			return from;
@@ -247,22 +249,68 @@ int guard_renew(struct guard_region *region, struct hostmem *mem)
 	return ret;
 }
 
-void guard_reset(struct guard *guard)
+/* The guard's lock is held. */
+static void end_trips(struct guard *guard)
 {
 	struct trip *trip;
 
-	if (!guard)
-		return;
-	pthread_mutex_lock(&guard->lock);
 	/* One of KVM's workers may still be late with a touch. */
-	while (next_trip(guard, guard->trips) && !guard->quit) {
+	while (guard->nr_trips && !guard->quit) {
 		for (trip = next_trip(guard, guard->trips); trip;
 		     trip = next_trip(guard, trip + 1))
 			trip->state = TRIP_OVER;
 		pthread_cond_signal(&guard->work);
 		pthread_cond_wait(&guard->done, &guard->lock);
 	}
+}
+
+void guard_reset(struct guard *guard)
+{
+	if (!guard)
+		return;
+	pthread_mutex_lock(&guard->lock);
+	end_trips(guard);
 	pthread_mutex_unlock(&guard->lock);
+}
+
+static void lower(struct guard *guard)
+{
+	for (struct guard_region *r = guard->regions; r; r = r->next)
+		fence_lower(&guard->fence, &r->fence);
+}
+
+static int raise(struct guard *guard)
+{
+	int ret = 0;
+
+	for (struct guard_region *r = guard->regions; r && !ret; r = r->next)
+		ret = fence_raise(&guard->fence, &r->fence);
+	if (ret)
+		lower(guard);
+	return ret;
+}
+
+int guard_set_policy(struct guard *guard, enum vm_guard policy)
+{
+	bool was_off, off = policy == VM_GUARD_OFF;
+	int ret = 0;
+
+	if (!guard)
+		return off ? 0 : -EOPNOTSUPP;
+	pthread_mutex_lock(&guard->access);
+	pthread_mutex_lock(&guard->lock);
+	was_off = guard->policy == VM_GUARD_OFF;
+	if (was_off && !off)
+		ret = raise(guard);
+	else if (off && !was_off)
+		lower(guard);
+	if (!ret)
+		guard->policy = policy;
+	pthread_mutex_unlock(&guard->access);
+	if (off)
+		end_trips(guard);
+	pthread_mutex_unlock(&guard->lock);
+	return ret;
 }
 
 /* ---- Devices ----------------------------------------------------------- */
@@ -290,8 +338,9 @@ bool guard_allows(struct guard *guard, const char *device, uint64_t gpa,
 		.vcpu = -1,
 	};
 
-	if (!region || fence_is_open(&guard->fence, &region->fence,
-				     gpa - region->gpa, len))
+	if (!region || guard->policy == VM_GUARD_OFF ||
+	    fence_is_open(&guard->fence, &region->fence, gpa - region->gpa,
+			  len))
 		return true;
 	/* Name the part that is not. */
 	while (fence_is_open(&guard->fence, &region->fence,

@@ -117,6 +117,11 @@ bool guard_vcpu_stuck(struct guard *guard, unsigned int vcpu, uint64_t gpa);
  * memory slots are whole again. */
 void guard_reset(struct guard *guard);
 
+/* Change the policy (not VM_GUARD_DEFAULT). From off to another, what the guest
+ * got meanwhile goes back to the host. -EOPNOTSUPP: there is no guard. Others:
+ * the kernel has no room for the fence, and the policy stays off. */
+int guard_set_policy(struct guard *guard, enum vm_guard policy);
+
 void guard_get_status(struct guard *guard, struct vm_guard_status *status);
 /* Events with numbers above after, oldest first; up to max. Returns how many.
  */

@@ -55,7 +55,6 @@ struct guard_region {
 
 struct guard {
 	char vm_name[VM_NAME_MAX];
-	enum vm_guard policy;
 	struct kvm *kvm;
 	const struct guard_ops *ops;
 	void *opaque;
@@ -69,6 +68,7 @@ struct guard {
 	/* Held by a device that accesses guest memory, and while blocks are
 	 * closed. Comes before lock. */
 	pthread_mutex_t access;
+	enum vm_guard policy; /* changed with both locks held */
 
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t work;  /* for the slot thread */
@@ -77,6 +77,7 @@ struct guard {
 	bool vcpu_faulted[VM_MAX_CPUS];
 	unsigned int nr_useless; /* faults of vCPUs while there was no trip */
 	struct trip trips[GUARD_MAX_TRIPS];
+	unsigned int nr_trips; /* neither NONE nor GONE */
 	uint64_t nr_violations;
 	struct vm_guard_event events[VM_NR_GUARD_EVENTS];
 	uint64_t log_ms; /* when log_left was filled up */

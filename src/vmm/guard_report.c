@@ -60,6 +60,7 @@ void guard_report(struct guard *guard, const struct guard_region *region,
 {
 	uint64_t now = guard_now_ms(), left_out;
 	struct vm_guard_event event = *what;
+	enum vm_guard policy;
 	struct error err;
 	bool log;
 
@@ -67,6 +68,11 @@ void guard_report(struct guard *guard, const struct guard_region *region,
 	event.uptime_ms = now - guard->created_ms;
 	event.block_addr = event.addr & ~(region->block_bytes - 1);
 	pthread_mutex_lock(&guard->lock);
+	policy = guard->policy;
+	if (policy == VM_GUARD_OFF) {
+		pthread_mutex_unlock(&guard->lock);
+		return;
+	}
 	event.number = ++guard->nr_violations;
 	guard->events[event.number % VM_NR_GUARD_EVENTS] = event;
 	log = may_log(guard, now, &left_out);
@@ -79,9 +85,9 @@ void guard_report(struct guard *guard, const struct guard_region *region,
 	if (log)
 		fprintf(stderr, "bellows: VM '%s': %s\n", guard->vm_name,
 			err.text);
-	if (guard->policy == VM_GUARD_PAUSE)
+	if (policy == VM_GUARD_PAUSE)
 		guard->ops->pause(guard->opaque);
-	else if (guard->policy == VM_GUARD_KILL)
+	else if (policy == VM_GUARD_KILL)
 		guard->ops->end(guard->opaque, true, &err);
 }
 
@@ -90,8 +96,8 @@ void guard_get_status(struct guard *guard, struct vm_guard_status *status)
 	*status = (struct vm_guard_status){.policy = VM_GUARD_OFF};
 	if (!guard)
 		return;
-	status->policy = guard->policy;
 	pthread_mutex_lock(&guard->lock);
+	status->policy = guard->policy;
 	status->nr_violations = guard->nr_violations;
 	status->last = guard->events[guard->nr_violations % VM_NR_GUARD_EVENTS];
 	pthread_mutex_unlock(&guard->lock);

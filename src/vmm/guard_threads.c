@@ -75,6 +75,7 @@ static int make_trip(struct guard *guard, struct guard_region *region,
 	if (!trip)
 		return -ENOSPC;
 	if (trip->state == TRIP_NONE) {
+		guard->nr_trips++;
 		*trip = (struct trip){
 			.state = TRIP_SHUT,
 			.region = region,
@@ -100,7 +101,8 @@ static void handle(struct guard *guard, const struct fence_fault *fault)
 		return;
 	offset = fault->address - (uintptr_t)region->fence.mem->base;
 	pthread_mutex_lock(&guard->lock);
-	if (fence_is_open(&guard->fence, &region->fence, offset, 1)) {
+	if (guard->policy == VM_GUARD_OFF ||
+	    fence_is_open(&guard->fence, &region->fence, offset, 1)) {
 		pthread_mutex_unlock(&guard->lock);
 		/* Who finds no memory on the host tries again, as long as it
 		 * takes. */
@@ -221,6 +223,7 @@ static int close_hole(struct guard *guard, struct trip *trip, struct error *err)
 			error_set_errno(err, ret, "cannot close a hole");
 	}
 	trip->state = trip->reported ? TRIP_NONE : TRIP_GONE;
+	guard->nr_trips--;
 	return ret;
 }
 

@@ -92,6 +92,30 @@ void vm_get_status(struct vm *vm, struct vm_status *status)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+int vm_set_guard(struct vm *vm, enum vm_guard policy, struct error *err)
+{
+	int ret = guard_set_policy(vm->guard, policy);
+
+	if (ret && ret != -EOPNOTSUPP)
+		return error_set_errno(err, ret, "cannot guard VM '%s'",
+				       vm->name);
+	if (!ret)
+		return 0;
+	if (!vm->nr_elastic)
+		return error_set(
+			err, -EPERM,
+			"VM '%s' has no elastic device, and so nothing "
+			"to guard",
+			vm->name);
+	if (vm->guard_off_reason[0])
+		return error_set(err, -EPERM, "VM '%s' has no guard: %s",
+				 vm->name, vm->guard_off_reason);
+	return error_set(err, -EPERM,
+			 "VM '%s' was started with --guard off, and has no "
+			 "guard until it is started without that",
+			 vm->name);
+}
+
 unsigned int vm_get_guard_events(struct vm *vm, uint64_t after,
 				 struct vm_guard_event *events,
 				 unsigned int max)

@@ -290,6 +290,13 @@ struct vm_audit {
  */
 int vm_audit(struct vm *vm, struct vm_audit *audit, struct error *err);
 
+/*
+ * Change what becomes of an access to memory that is not plugged, from now on.
+ * From off to another, what the guest took meanwhile goes back to the host.
+ * -EPERM: this VM has no guard, and the sentence says why. [any]
+ */
+int vm_set_guard(struct vm *vm, enum vm_guard policy, struct error *err);
+
 /* Events of the guard with numbers above after, oldest first; up to
  * VM_NR_GUARD_EVENTS are kept. Returns how many. [any] */
 unsigned int vm_get_guard_events(struct vm *vm, uint64_t after,

@@ -233,6 +233,8 @@ MALFORMED = {
         resize_body(2.0 * MIB), resize_body(True), resize_body(None),
         resize_body([0]), resize_body(0, 0), resize_body(0, None),
         resize_body(0, "x" * 32), resize_body(0, "x" + "ä" * 400)),
+    "/v1/vm/guard": ("{", "null", [], {}, {"policy": "maybe"}, {"policy": 1},
+                     {"policy": "off", "x": 1}, {"x": "off"}),
     "/v1/vm/reboot": ("{", "null", [], [1], {"x": 1}),
     "/v1/vm/pause": ("{", "null", [], [1], {"x": 1}),
     "/v1/vm/suspend": ("{", "null", [], [1], {"x": 1}),
@@ -351,6 +353,10 @@ def as_described(lab):
                  [0, 0])
     expect_equal("reboots", vm["reboots"], 0)
     expect_equal("state", vm["state"], "running")
+
+    for policy in ("off", "report"):
+        vm, _ = asker.expect(200, "PUT", "/v1/vm/guard", {"policy": policy})
+        expect_equal("policy", vm["guard"]["policy"], policy)
 
     # The guest's driver refuses: that is known once something is plugged.
     asker.expect(202, "POST", "/v1/vm/suspend")

@@ -187,6 +187,9 @@ def off(lab):
     poke(vmm, BASE + 10 * MIB)
     expect_equal("read", peek(vmm, BASE + 10 * MIB), 0x5a)
     expect_equal("violations", violations(vmm), 0)
+    said = vmm.cli("guard", "report")
+    expect_equal("exit status of guard", said.returncode, 2)
+    expect("--guard off" in said.stderr, said.stderr)
     status, said = audit(vmm)
     expect_equal("exit status of audit", status, 4)
     device, = said["elastic"]
@@ -199,6 +202,47 @@ def off(lab):
     vmm.wait_ready(since=mark)
     expect_clean(vmm)
     power_off(vmm)
+
+
+@test("guard/changed")
+def changed(lab):
+    """What was taken while the guard was off is gone when it is on again, and
+    what a driver plugged is kept; and a policy is that of the next access."""
+    vmm, witness = guest_without_driver(lab, "report")
+    poke(vmm, BASE)
+    expect_equal("violations", violations(vmm), 1)
+    vmm.cli("guard", "off", check=True)
+    expect("guard: off" in vmm.cli("show").stdout, "show")
+    for address in (BASE, BASE + 600 * MIB):
+        poke(vmm, address)
+        expect_equal("read", peek(vmm, address), 0x5a)
+    expect_equal("violations", violations(vmm), 1)
+    expect_equal("exit status of audit", audit(vmm)[0], 4)
+    vmm.cli("guard", "report", check=True)
+    expect_clean(vmm)
+    expect_equal("read", peek(vmm, BASE + 600 * MIB), 0)
+    poke(vmm, BASE)
+    expect_equal("violations", violations(vmm), 3)
+
+    vmm.console.ask("insmod virtio_mem.ko")
+    resize_to(vmm, witness, "em0", 256 * MIB)
+    vmm.console.ask("load 160 random")
+    wait_filled(vmm)
+    vmm.cli("guard", "off", check=True)
+    resize_to(vmm, witness, "em0", 512 * MIB)
+    resize_to(vmm, witness, "em0", 384 * MIB)
+    vmm.cli("guard", "report", check=True)
+    check_load(vmm)
+    resize_to(vmm, witness, "em0", GIB)
+    check_load(vmm)
+    expect_clean(vmm)
+    expect_equal("violations", violations(vmm), 3)
+    vmm.console.ask("load stop")
+    resize_to(vmm, witness, "em0", 0)
+    vmm.console.ask("rmmod virtio_mem")
+    vmm.cli("guard", "kill", check=True)
+    vmm.console.send(f"1 sh devmem {BASE + 700 * MIB:#x} 32 1\n")
+    expect_equal("exit status", vmm.wait_end(), 4)
 
 
 class WithoutUffd:
@@ -243,6 +287,7 @@ def not_allowed(lab):
         expect("CAP_SYS_PTRACE" in vmm.show()["guard"]["off_reason"], "why")
         expect("without the guard" in vmm.stderr(), vmm.stderr())
         expect("CAP_SYS_PTRACE" in vmm.cli("show").stdout, "show")
+        expect("CAP_SYS_PTRACE" in vmm.cli("guard", "kill").stderr, "guard")
         power_off(vmm)
 
 
@@ -254,3 +299,7 @@ def words(lab):
     expect("'maybe' is not off, report, pause or kill" in done.stderr,
            done.stderr)
     expect_equal("audit of none", bellows("audit", "none").returncode, 2)
+    done = bellows("guard", "none", "maybe")
+    expect_equal("exit status", done.returncode, 2)
+    expect("'maybe' is not off, report, pause or kill" in done.stderr,
+           done.stderr)

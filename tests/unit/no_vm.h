@@ -136,6 +136,11 @@ int vm_resize(struct vm *vm, const struct vm_resize_target *targets,
 	return 0;
 }
 
+int vm_set_guard(struct vm *vm, enum vm_guard policy, struct error *err)
+{
+	return error_set(err, -EPERM, "no guard");
+}
+
 int vm_reboot(struct vm *vm, struct error *err)
 {
 	return 0;

@@ -260,6 +260,47 @@ static void test_mappings_are_counted(void **state)
 	}
 }
 
+/* Lowered it holds nobody, opened or closed meanwhile; raised it holds those
+ * who touch what is closed, and what they took is gone. */
+static void test_lowered_and_raised(void **state)
+{
+	struct world *w = world(state);
+	uint64_t offset = 0, size;
+	unsigned int nr_held = 0;
+	struct touch touch;
+
+	fence_open(&w->fence, &w->region, 0, 4 * BLOCK);
+	assert_free(w, 2);
+	touch_start(&touch, w, 9 * BLOCK, true);
+	wait_fault(w);
+	fence_lower(&w->fence, &w->region);
+	touch_join(&touch);
+	assert_free(w, 30);
+	assert_int_equal(fence_close(&w->fence, &w->region, 0, 2 * BLOCK), 0);
+	assert_false(fence_is_open(&w->fence, &w->region, 0, BLOCK));
+	assert_free(w, 1);
+	fence_open(&w->fence, &w->region, 20 * BLOCK, BLOCK);
+	assert_free(w, 20);
+	assert_int_equal(nr_mappings(w), 1);
+
+	assert_int_equal(fence_raise(&w->fence, &w->region), 0);
+	assert_int_equal(w->fence.nr_mappings, nr_mappings(w));
+	while (hostmem_next_held(&w->mem, &offset, &size) == 1) {
+		assert_true(offset / BLOCK == 2 || offset / BLOCK == 20);
+		assert_true((offset + size - 1) / BLOCK == offset / BLOCK);
+		nr_held++;
+		offset += size;
+	}
+	assert_int_equal(nr_held, 2);
+	assert_free(w, 2);
+	assert_free(w, 20);
+	assert_int_equal(w->mem.base[2 * BLOCK], 1);
+	touch_start(&touch, w, 30 * BLOCK, true);
+	wait_fault(w);
+	fence_open(&w->fence, &w->region, 30 * BLOCK, BLOCK);
+	touch_join(&touch);
+}
+
 static void test_budget(void **state)
 {
 	struct world *w = world(state);
@@ -372,7 +413,14 @@ static void test_race_leaves_nothing(void **state)
 		if (fence_next(&w->fence, &fault) == 1)
 			assert_held(w, 0);
 		fence_open(&w->fence, &w->region, 9 * BLOCK, BLOCK);
-		touch_join(&touch);
+		while (pthread_tryjoin_np(touch.thread, NULL) == EBUSY) {
+			/* One at the time of the opening. */
+			if (fence_next(&w->fence, &fault) == 1)
+				assert_int_equal(fence_let_pass(&w->fence,
+								&w->region,
+								9 * BLOCK),
+						 0);
+		}
 		assert_int_equal(fence_close(&w->fence, &w->region, 9 * BLOCK,
 					     BLOCK),
 				 0);
@@ -393,6 +441,7 @@ int main(void)
 		TEST(test_open_is_free),
 		TEST(test_close_then_discard_leaves_nothing),
 		TEST(test_mappings_are_counted),
+		TEST(test_lowered_and_raised),
 		TEST(test_budget),
 		TEST(test_shut_fails_those_who_touch),
 		TEST(test_race_leaves_nothing),

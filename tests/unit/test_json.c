@@ -164,6 +164,40 @@ static void stops_and_reboots_read(void **state)
 	}
 }
 
+static void policies_read(void **state)
+{
+	static const char *const bad[] = {"{}", "[]", "{\"policy\": 1}",
+					  "{\"policy\": \"maybe\"}",
+					  "{\"policy\": \"off\", \"x\": 1}"};
+	static const struct {
+		const char *text;
+		enum vm_guard policy;
+	} good[] = {
+		{"{\"policy\": \"off\"}", VM_GUARD_OFF},
+		{"{\"policy\": \"report\"}", VM_GUARD_REPORT},
+		{"{\"policy\": \"pause\"}", VM_GUARD_PAUSE},
+		{"{\"policy\": \"kill\"}", VM_GUARD_KILL},
+	};
+	enum vm_guard policy;
+	struct error err = {0};
+
+	assert_int_equal(api_parse_guard(NULL, &policy, &err), -EINVAL);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		json_t *body = json(bad[i]);
+
+		if (!api_parse_guard(body, &policy, &err))
+			fail_msg("taken: %s", bad[i]);
+		json_decref(body);
+	}
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		json_t *body = json(good[i].text);
+
+		assert_int_equal(api_parse_guard(body, &policy, &err), 0);
+		assert_int_equal(policy, good[i].policy);
+		json_decref(body);
+	}
+}
+
 static void check_error(const char *sentence, const char *wanted)
 {
 	json_t *object = api_error_json(sentence);
@@ -249,6 +283,7 @@ int main(void)
 		cmocka_unit_test(resizes_refused),
 		cmocka_unit_test(as_many_targets_as_devices),
 		cmocka_unit_test(stops_and_reboots_read),
+		cmocka_unit_test(policies_read),
 		cmocka_unit_test(errors_written),
 		cmocka_unit_test(status_written),
 	};

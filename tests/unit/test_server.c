@@ -151,6 +151,9 @@ static void failures_answered(void **state)
 	assert_int_equal(code_of("PUT", "/v1/vm/elastic", resize_body("other")),
 			 200);
 	assert_int_equal(code_of("POST", "/v1/vm/reboot", json_object()), 202);
+	assert_int_equal(code_of("PUT", "/v1/vm/guard",
+				 json_pack("{s:s}", "policy", "kill")),
+			 409);
 	assert_int_equal(code_of("POST", "/v1/nothing", json_object()), 404);
 	assert_int_equal(code_of("PUT", "/v1/vm/stop", json_object()), 405);
 	assert_int_equal(force_stop(NULL), 0);
