@@ -31,21 +31,21 @@ def in_turn(runs, what=KINDS):
 
 class Series:
     """Measured values by row and label (of a VMM, say), and what the ratio of
-    the first label to the second should be. Of values in pairs, that is the
-    mean of the pairs' ratios."""
+    the first label to the second should be. Of runs that measured the two in
+    turn, that is the mean of the runs' ratios."""
 
     def __init__(self, title, labels=("bellows", "qemu")):
         self.title = title
         self.labels = labels
         self.rows = {}
         self.bounds = {}
-        self.pairs = {}
+        self.ratios = {}
 
-    def add_pair(self, row, values):
-        """What a pair showed, {label: [value]}, measured in turn."""
+    def add_run(self, row, values):
+        """What a run showed, {label: [value]}, measured in turn."""
         for label in self.labels:
             self.add(row, label, statistics.median(values[label]))
-        self.pairs.setdefault(row, []).append(statistics.median(
+        self.ratios.setdefault(row, []).append(statistics.median(
             a / b for a, b in zip(*(values[x] for x in self.labels))))
 
     def add(self, row, label, value):
@@ -68,11 +68,11 @@ class Series:
             if ours and theirs:
                 line["ratio"] = (ours["median"] / theirs["median"]
                                  if theirs["median"] else None)
-            pairs = self.pairs.get(row, [])
-            if len(pairs) > 1:
-                line["pairs"] = pairs
-                line["ratio"] = statistics.mean(pairs)
-                line["error"] = statistics.stdev(pairs) / len(pairs) ** 0.5
+            ratios = self.ratios.get(row, [])
+            if len(ratios) > 1:
+                line["ratios"] = ratios
+                line["ratio"] = statistics.mean(ratios)
+                line["error"] = statistics.stdev(ratios) / len(ratios) ** 0.5
             line["met"] = self.met(row, line)
             result.append(line)
         return result
@@ -111,7 +111,7 @@ class Series:
 
         print(f"\n{self.title}")
         first, second = self.labels
-        wide = 13 if self.pairs else 6
+        wide = 13 if self.ratios else 6
         print(f"  {'':<34} {first:>24} {second:>24} {'ratio':>{wide}}  asked")
         for line in self.summary():
             ratio = line.get("ratio")

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the guard costs a guest that does nothing wrong."""
-import ctypes
 import time
 from pathlib import Path
 
@@ -10,16 +9,14 @@ from lib.bellows import BellowsVmm
 from lib.vmm import GIB, MIB, Elastic, Machine, VmmError
 
 ABOUT = """\
-Two guests of ours, one with --guard report, one with --guard off (--control:
-both off, which shows what the bench makes of two that are alike); two fresh
-pairs a run. The two of a pair are measured in turn, one paused while the other
-is measured; who boots first and who goes first changes. A pair's ratio is the
-median of the ratios of two measurements in a row; the ratio is the mean of the
-pairs', ± its standard error. Neither the VMM's addresses nor those of the
-guest's kernel are random, and the guest has touched its boot memory before.
-Grow and shrink: seconds from the request until the device has all of 2 GiB
-plugged, or unplugged, by the VMM's own clock (changed_ms_ago), looked at every
-quarter of a second. The guests do not clear what they allocate
+One guest of ours a run, whose guard is switched between report and off
+(`bellows guard`), each measured in turn; who goes first changes. (--control: it
+is off always, which shows what the bench makes of two that are alike.) A run's
+ratio is the median of the ratios of two measurements in a row; the ratio is the
+mean of the runs', ± its standard error. The guest has touched its boot memory
+before. Grow and shrink: seconds from the request until the device has all of 2
+GiB plugged, or unplugged, by the VMM's own clock (changed_ms_ago), looked at
+every quarter of a second. The guest does not clear what it allocates
 (init_on_alloc=0): no resize takes less, so the guard's part is at its largest.
 Loop: seconds for a million pages of 1 GiB of elastic memory, checked and
 written in random order. Processor: seconds that the VMM's threads ran
@@ -27,18 +24,16 @@ meanwhile, the guest's included. Device: what of a hundred parts of the time
 the device's and the guard's threads ran; on less off is what the guard adds
 there."""
 
-CMDLINE = "init_on_alloc=0 nokaslr"
+CMDLINE = "init_on_alloc=0"
 SIZE = 2 * GIB
 LOOK_SECONDS = 0.25
 LOOP_MIB = 1024
 LOOP_SECONDS = 1
-PAIRS = 2               # a run
-WARM_UP = 2             # resizes that do not count
-RESIZES = 14            # of a pair that do
-LOOPS = 4
+WARM_UP = 2             # pairs of measurements that do not count
+RESIZES = 60            # pairs in a run that do
+LOOPS = 10
 POLICIES = {"on": "report", "off": "off"}
 CONTROL = {"off, A": "off", "off, B": "off"}
-ADDR_NO_RANDOMIZE = 0x0040000
 
 
 def cpu_seconds(vmm):
@@ -66,50 +61,14 @@ def timed_resize(vmm, size):
     raise VmmError(f"a resize to {size // MIB} MiB does not end: {device}")
 
 
-class Pair:
-    """The two guests of a run."""
-
-    def __init__(self, policies, number):
-        self.vmms = {}
-        order = list(policies.items())
-        for label, policy in order if number % 2 == 0 else reversed(order):
-            machine = Machine(kernel=KERNEL, memory=512 * MIB,
-                              elastic=[Elastic(SIZE)], cmdline=CMDLINE,
-                              options=["--guard", policy])
-            self.vmms[label] = BellowsVmm(machine).start()
-            self.vmms[label].wait_ready()
-        self.values = {}
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for vmm in self.vmms.values():
-            vmm.close()
-
-    def in_turn(self, number):
-        """Each, while the other is paused."""
-        order = list(self.vmms.items())
-        for label, vmm in order if number % 2 == 0 else reversed(order):
-            others = [v for v in self.vmms.values() if v is not vmm]
-            for other in others:
-                other.api("POST", "/v1/vm/pause")
-            yield label, vmm
-            for other in others:
-                other.api("POST", "/v1/vm/resume")
-
-    def measure(self, what, number):
-        for label, vmm in self.in_turn(number):
-            for row, value in what(vmm):
-                if number >= 0:
-                    self.values.setdefault(row, {}).setdefault(
-                        label, []).append(value)
-
-    def add_to(self, series):
-        for row, values in self.values.items():
-            series.add_pair(row, values)
-            if not row.startswith(" "):
-                series.bound(row, ratio=1.02)
+def measure(vmm, what, policies, number, values):
+    """With each of the policies, in turn."""
+    order = list(policies.items())
+    for label, policy in order if number % 2 == 0 else reversed(order):
+        vmm.api("PUT", "/v1/vm/guard", {"policy": policy})
+        for row, value in what(vmm):
+            if number >= 0:
+                values.setdefault(row, {}).setdefault(label, []).append(value)
 
 
 def resize_once(vmm):
@@ -130,28 +89,28 @@ def loop_once(vmm):
             ("  processor, loop", (cpu_seconds(vmm)[0] - cpu[0]) / done)]
 
 
-def start_loops(pair):
-    for vmm in pair.vmms.values():
-        vmm.resize("em0", SIZE)
-        vmm.wait_plugged("em0", SIZE)
-        vmm.mem_total_settled()
-        start_load(vmm, LOOP_MIB)
-
-
 def run(runs, control=False):
     policies = CONTROL if control else POLICIES
     title = "off and off, a control" if control else "on and off"
     series = Series(f"the guard, {title} (seconds)", tuple(policies))
-    ctypes.CDLL(None).personality(ADDR_NO_RANDOMIZE)    # and all it starts
-    for number in range(PAIRS * runs):
-        progress(f"guard: pair {number + 1} of {PAIRS * runs}")
-        with Pair(policies, number) as pair:
-            for vmm in pair.vmms.values():
-                use_boot_memory(vmm)
+    machine = Machine(kernel=KERNEL, memory=512 * MIB, elastic=[Elastic(SIZE)],
+                      cmdline=CMDLINE, options=["--guard", "report"])
+    for number in range(runs):
+        progress(f"guard: {number + 1} of {runs}")
+        values = {}
+        with BellowsVmm(machine) as vmm:
+            vmm.wait_ready()
+            use_boot_memory(vmm)
             for resize in range(-WARM_UP, RESIZES):
-                pair.measure(resize_once, resize)
-            start_loops(pair)
+                measure(vmm, resize_once, policies, resize, values)
+            vmm.resize("em0", SIZE)
+            vmm.wait_plugged("em0", SIZE)
+            vmm.mem_total_settled()
+            start_load(vmm, LOOP_MIB)
             for loop in range(LOOPS):
-                pair.measure(loop_once, loop)
-            pair.add_to(series)
+                measure(vmm, loop_once, policies, loop, values)
+        for row, samples in values.items():
+            series.add_run(row, samples)
+            if not row.startswith(" "):
+                series.bound(row, ratio=1.02)
     return series
