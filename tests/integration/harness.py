@@ -135,6 +135,12 @@ class Lab:
         """How often to repeat: few in an ordinary run, many under --soak."""
         return many if os.environ.get("BELLOWS_SOAK") else few
 
+    @staticmethod
+    def progress(done, total):
+        """Say so, of what takes long under --soak."""
+        if os.environ.get("BELLOWS_SOAK"):
+            print(f"  … {done} of {total}", file=sys.stderr, flush=True)
+
     def user_folder(self, user):
         """A folder that belongs to another user, reachable by it."""
         self.folder.chmod(0o711)

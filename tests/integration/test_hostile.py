@@ -185,12 +185,14 @@ def race(lab):
     beside = Beside(lab)
     vmm, guest = bare(lab, CPUS, "--guard", "report")
     rounds = lab.rounds(100, 1000)
-    for _ in range(lab.rounds(1, 100)):
+    times = lab.rounds(1, 100)
+    for number in range(times):
         before = violations(vmm)
         lines = guest.ask(f"race {rounds}", timeout=600)
         expect(f"acknowledged {2 * rounds}" in lines, f"{lines}")
         expect(violations(vmm) > before, "no touch was caught")
         expect_equal("gained", gained(vmm), "")
+        lab.progress((number + 1) * rounds, times * rounds)
     beside.check()
 
 

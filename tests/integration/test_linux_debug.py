@@ -15,7 +15,8 @@ DEBUG = "page_poison=1 slub_debug=FZPU init_on_free=1 debug_pagealloc=on"
 MAX = GIB
 STALL = 300                     # seconds without any progress
 LOAD_MIB = 160
-RELOAD_EVERY = 10
+RELOAD_EVERY = 50
+STEP = 32 * MIB
 LEAK = 16 * MIB                 # what slabs and caches may have grown by
 
 
@@ -68,17 +69,21 @@ def debug_options(lab, kernel):
     vmm, witness = lab.guest(
         kernel=kernel, max_bytes=MAX,
         cmdline=f"{OUR_DRIVER} {DEBUG} bellows_mem.online=movable")
-    numbers = random.Random(1)
+    numbers = random.Random(3)
+    rounds, size = lab.rounds(12, 10000), 0
     before = free(vmm)
     vmm.console.ask(f"load {LOAD_MIB} random")
-    for number in range(1, lab.rounds(12, 10000) + 1):
-        if number % RELOAD_EVERY == 0:
+    for number in range(1, rounds + 1):
+        if number % min(RELOAD_EVERY, rounds // 2) == 0:
             vmm.resize("em0", 0)
             settle(vmm, witness, 0)
             reload_driver(vmm, "online=movable")
-        # As many small steps as large ones.
-        largest = numbers.choice((MAX, MAX // 8))
-        size = numbers.randrange(largest // (2 * MIB) + 1) * 2 * MIB
+            size = 0
+        # Mostly small steps; one in eight leads anywhere.
+        low, high = max(0, size - STEP), min(MAX, size + STEP)
+        if not numbers.randrange(8):
+            low, high = 0, MAX
+        size = numbers.randrange(low, high + 1, 2 * MIB)
         vmm.resize("em0", size)
         # One in four is overtaken by the next.
         if numbers.randrange(4):
@@ -86,6 +91,7 @@ def debug_options(lab, kernel):
             check_load(vmm)
         if number % 100 == 0:
             expect_clean(vmm)
+            lab.progress(number, rounds)
     vmm.resize("em0", 0)
     settle(vmm, witness, 0)
     check_load(vmm)
