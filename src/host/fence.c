@@ -28,8 +28,9 @@
 #define BLOCK_OPEN    1U /* may be touched */
 #define BLOCK_FREE    2U /* userfaultfd has nothing to do with it */
 #define BLOCK_SHUT    4U /* may not be accessed at all */
+#define BLOCK_AWAY    8U /* nor may these, until they are discarded */
 /* Neighbours that agree in these share a mapping. */
-#define BLOCK_MAPPING (BLOCK_FREE | BLOCK_SHUT)
+#define BLOCK_MAPPING (BLOCK_FREE | BLOCK_SHUT | BLOCK_AWAY)
 
 /* A run of blocks. */
 struct run {
@@ -125,6 +126,18 @@ static struct run run_of(const struct fence_region *region, uint64_t offset,
 	};
 }
 
+/* The run from first on whose blocks agree in these bits. */
+static struct run run_alike(const struct fence_region *region, uint64_t first,
+			    uint8_t bits)
+{
+	struct run run = {first, first + 1};
+
+	while (run.end < region->nr_blocks &&
+	       !((region->blocks[run.end] ^ region->blocks[first]) & bits))
+		run.end++;
+	return run;
+}
+
 /* Borders between mappings inside a run, and at its two ends. */
 static unsigned int nr_borders(const struct fence_region *region,
 			       struct run run)
@@ -191,21 +204,26 @@ static void join_run(const struct fence_region *region, struct run run)
 	madvise(start, size, MADV_DONTDUMP);
 }
 
-/* The blocks are marked as what they become after this. */
-static int register_run(struct fence *fence, const struct fence_region *region,
-			struct run run)
+static int register_only(struct fence *fence, const struct fence_region *region,
+			 struct run run)
 {
 	struct uffdio_register arg = {
 		.range = range_of(region, run),
 		.mode = UFFDIO_REGISTER_MODE_MISSING,
 	};
 
-	if (region->lowered)
-		return 0;
-	if (ioctl(fence->fd, UFFDIO_REGISTER, &arg) < 0)
-		return -errno;
-	join_run(region, run);
-	return 0;
+	return ioctl(fence->fd, UFFDIO_REGISTER, &arg) < 0 ? -errno : 0;
+}
+
+/* The blocks are marked as what they become after this. */
+static int register_run(struct fence *fence, const struct fence_region *region,
+			struct run run)
+{
+	int ret = region->lowered ? 0 : register_only(fence, region, run);
+
+	if (!ret && !region->lowered)
+		join_run(region, run);
+	return ret;
 }
 
 static void wake_run(struct fence *fence, const struct fence_region *region,
@@ -312,6 +330,60 @@ int fence_close(struct fence *fence, struct fence_region *region,
 	return ret;
 }
 
+static int protect_run(const struct fence_region *region, struct run run,
+		       int protection)
+{
+	struct uffdio_range range = range_of(region, run);
+
+	return mprotect((void *)(uintptr_t)range.start, range.len, protection) <
+			       0
+		       ? -errno
+		       : 0;
+}
+
+/* The kernel joins what it protects alike with its neighbours, wherever it
+ * begins: so this is one call more than to close, and needs no join_run(). */
+int fence_close_shut(struct fence *fence, struct fence_region *region,
+		     uint64_t offset, uint64_t size)
+{
+	struct run run = run_of(region, offset, size);
+	int ret;
+
+	pthread_mutex_lock(&fence->lock);
+	ret = protect_run(region, run, PROT_NONE);
+	if (!ret) {
+		ret = register_only(fence, region, run);
+		if (ret)
+			protect_run(region, run, PROT_READ | PROT_WRITE);
+		else
+			set_blocks(fence, region, run, BLOCK_AWAY);
+	}
+	pthread_mutex_unlock(&fence->lock);
+	return ret;
+}
+
+int fence_discarded(struct fence *fence, struct fence_region *region,
+		    uint64_t offset, uint64_t size)
+{
+	struct run run = run_of(region, offset, size), part = run;
+	int ret = 0;
+
+	pthread_mutex_lock(&fence->lock);
+	for (; !ret && part.first < run.end; part.first = part.end) {
+		part = run_alike(region, part.first, BLOCK_AWAY | BLOCK_SHUT);
+		if (part.end > run.end)
+			part.end = run.end;
+		if (region->blocks[part.first] & BLOCK_SHUT) {
+			set_blocks(fence, region, part, BLOCK_SHUT);
+			continue;
+		}
+		ret = protect_run(region, part, PROT_READ | PROT_WRITE);
+		set_blocks(fence, region, part, 0);
+	}
+	pthread_mutex_unlock(&fence->lock);
+	return ret;
+}
+
 /* While it is shut, a touch fails; from then on it is held. */
 static int replace_mapping(struct fence *fence, struct fence_region *region)
 {
@@ -348,18 +420,6 @@ void fence_lower(struct fence *fence, struct fence_region *region)
 	unregister_run(fence, region, all);
 	region->lowered = true;
 	pthread_mutex_unlock(&fence->lock);
-}
-
-/* The run from first on whose blocks agree in these bits. */
-static struct run run_alike(const struct fence_region *region, uint64_t first,
-			    uint8_t bits)
-{
-	struct run run = {first, first + 1};
-
-	while (run.end < region->nr_blocks &&
-	       !((region->blocks[run.end] ^ region->blocks[first]) & bits))
-		run.end++;
-	return run;
 }
 
 int fence_raise(struct fence *fence, struct fence_region *region)
@@ -475,16 +535,16 @@ static int protect(struct fence *fence, struct fence_region *region,
 	uint64_t block = offset / region->block_bytes;
 	struct run run = {block, block + 1};
 	uint8_t bits;
-	int ret = 0;
+	int ret;
 
 	pthread_mutex_lock(&fence->lock);
 	bits = region->blocks[block];
 	bits = (uint8_t)(shut ? bits | BLOCK_SHUT : bits & ~BLOCK_SHUT);
-	if (mprotect(region->mem->base + block * region->block_bytes,
-		     region->block_bytes,
-		     shut ? PROT_NONE : PROT_READ | PROT_WRITE) < 0)
-		ret = -errno;
-	else
+	ret = protect_run(region, run,
+			  bits & (BLOCK_SHUT | BLOCK_AWAY)
+				  ? PROT_NONE
+				  : PROT_READ | PROT_WRITE);
+	if (!ret)
 		set_blocks(fence, region, run, bits);
 	pthread_mutex_unlock(&fence->lock);
 	return ret;

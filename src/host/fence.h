@@ -77,6 +77,15 @@ void fence_open(struct fence *fence, struct fence_region *region,
 int fence_close(struct fence *fence, struct fence_region *region,
 		uint64_t offset, uint64_t size);
 
+/* The same, and let nobody touch them at all until fence_discarded(): what is
+ * in them may then be discarded after the guest has heard that they are
+ * unplugged. All of them are open, of a region that is neither lowered nor
+ * kept. */
+int fence_close_shut(struct fence *fence, struct fence_region *region,
+		     uint64_t offset, uint64_t size);
+int fence_discarded(struct fence *fence, struct fence_region *region,
+		    uint64_t offset, uint64_t size);
+
 /* Close all blocks and put fresh memory in the place of what they hold
  * (hostmem_renew()). No vCPU runs, and no device accesses guest memory. After
  * an error the backend cannot be used. */

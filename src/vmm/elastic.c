@@ -5,9 +5,12 @@
  *
  * One lock guards the core, the transport, the queue and the counters. The
  * worker lets go of it while memory is committed or discarded (busy is set
- * then), so that vCPUs and the API never wait for that. Two things must wait
- * for it: a device reset by the driver, whose end the worker announces to the
- * driver (reset_wanted), and a system reset, which waits on idle.
+ * then), so that vCPUs and the API never wait for that. With the guard, the
+ * driver is answered before its memory is discarded: nobody can touch that
+ * meanwhile, and for the operator it is plugged until it is gone. Two things
+ * must wait for it: a device reset by the driver, whose end the worker
+ * announces to the driver (reset_wanted), and a system reset, which waits on
+ * idle.
  *
  * A system reset puts fresh memory in the place of what the old guest had, so
  * that the new one can start at once; the worker gives the old to the host
@@ -74,17 +77,34 @@ static int elastic_plug(void *opaque, uint64_t addr, uint64_t size)
 static int elastic_unplug(void *opaque, uint64_t addr, uint64_t size)
 {
 	struct elastic *e = opaque;
+	bool away;
 	int ret;
 
 	if (e->renewing)
-		return 0; /* elastic_reset() does it */
+		return 0;	 /* elastic_reset() does it */
+	elastic_discard_away(e); /* one at a time */
 	pthread_mutex_unlock(&e->lock);
 	/* Before its pages go, so that none comes back. */
-	ret = guard_close(e->guarded, addr, size);
-	if (!ret)
+	ret = guard_close(e->guarded, addr, size, &away);
+	if (!ret && !away)
 		ret = hostmem_discard(&e->mem, addr - e->addr, size);
 	pthread_mutex_lock(&e->lock);
+	if (away) {
+		e->away_addr = addr;
+		e->away_size = size;
+	}
 	return ret;
+}
+
+void elastic_discard_away(struct elastic *e)
+{
+	if (!e->away_size)
+		return;
+	pthread_mutex_unlock(&e->lock);
+	guard_discard(e->guarded, e->away_addr, e->away_size);
+	pthread_mutex_lock(&e->lock);
+	e->away_size = 0;
+	e->changed_ms = elastic_now_ms();
 }
 
 static void elastic_config_changed(void *opaque)
@@ -525,6 +545,7 @@ int elastic_reset(struct elastic *e, struct error *err)
 	e->renewing = !hostmem_must_populate(&e->placement) &&
 		      hostmem_resident(&e->mem) > 0;
 	ret = vmem_device_system_reset(e->dev);
+	elastic_discard_away(e);
 	if (!ret)
 		ret = e->renewing ? take_back(e) : discard_all(e);
 	e->renewing = false;
@@ -638,7 +659,8 @@ void elastic_get_status(struct elastic *e, struct vm_elastic_status *status)
 		.max_bytes = e->max_bytes,
 		.usable_bytes = config.usable_region_size,
 		.requested_bytes = config.requested_size,
-		.plugged_bytes = config.plugged_size,
+		/* Until the host has it back. */
+		.plugged_bytes = config.plugged_size + e->away_size,
 		.driver = driver_state(virtio_pci_status(&e->vp)),
 		.persistent_suspend = has_persistent_suspend(e),
 		.nr_plug = e->nr_requests[VMEM_REQ_PLUG],

@@ -3,9 +3,10 @@
  * The audit of an elastic device: what its file holds against what is plugged.
  *
  * The guest goes on meanwhile. A block is plugged in the books before the guest
- * hears of it, and its pages are gone before it leaves them; only with a
- * request in flight can the two differ, or while a reset's memory is given
- * back. So what looks wrong at first is looked at again when neither is so.
+ * hears of it, and its pages are gone before the worker takes the next request;
+ * only with a request in flight can the two differ, or while a reset's memory
+ * is given back. So what looks wrong at first is looked at again when neither
+ * is so.
  */
 #include <errno.h>
 #include <string.h>

@@ -41,11 +41,13 @@ struct elastic {
 	struct virtio_pci vp;
 	struct virtq queue;
 	struct virtq_chain chain; /* the worker's; too large for a stack */
-	bool busy;		  /* the worker is in a request */
-	bool renewing;		  /* a reset takes all back at once */
-	bool giving_back;	  /* what it took the worker is to discard */
-	int give_back_error;	  /* 0, or why it could not */
-	bool reset_wanted;	  /* stop the queue when it is done */
+	bool busy;		  /* the worker is in a request, or after it */
+	uint64_t away_addr,
+		away_size;   /* unplugged, and still to be discarded */
+	bool renewing;	     /* a reset takes all back at once */
+	bool giving_back;    /* what it took the worker is to discard */
+	int give_back_error; /* 0, or why it could not */
+	bool reset_wanted;   /* stop the queue when it is done */
 	bool quit;
 	bool doorbell_on;
 	uint64_t doorbell_addr;
@@ -62,6 +64,9 @@ uint64_t elastic_now_ms(void);
 
 /* Write to an eventfd. */
 void elastic_signal(int fd);
+
+/* Discard what a request unplugged; lets go of the lock. */
+void elastic_discard_away(struct elastic *elastic);
 
 /* Start the queue as the driver set it up. */
 void elastic_queue_start(struct elastic *elastic,

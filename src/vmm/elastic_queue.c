@@ -50,7 +50,8 @@ static void break_queue(struct elastic *e)
 	virtio_pci_set_needs_reset(&e->vp);
 }
 
-/* Have the core serve a request; e->lock is let go of for a while. */
+/* Have the core serve a request; e->lock is let go of for a while. e->busy is
+ * set by the caller. */
 static int handle_request(struct elastic *e, const uint8_t *req, size_t len,
 			  uint8_t resp[sizeof(struct vmem_response)])
 {
@@ -58,15 +59,12 @@ static int handle_request(struct elastic *e, const uint8_t *req, size_t len,
 	uint64_t plugged = plugged_size(e);
 	int written;
 
-	e->busy = true;
 	e->request_ms = elastic_now_ms();
 	written = vmem_device_handle_request(
 		e->dev, req, len, resp,
 		room < sizeof(struct vmem_response)
 			? (size_t)room
 			: sizeof(struct vmem_response));
-	e->busy = false;
-	pthread_cond_broadcast(&e->idle);
 	if (plugged_size(e) != plugged) {
 		e->changed_ms = elastic_now_ms();
 		virtio_pci_config_touched(&e->vp);
@@ -95,19 +93,26 @@ static bool respond(struct elastic *e, const uint8_t *resp, size_t len)
 	return good;
 }
 
-/* Serve the request req of e->chain. False: the queue is not to go on. */
-static bool serve_one(struct elastic *e, const uint8_t *req, size_t len)
+/* The driver's reset, if it wanted one meanwhile. */
+static bool reset_came(struct elastic *e)
+{
+	if (!e->reset_wanted)
+		return false;
+	e->reset_wanted = false;
+	virtq_stop(&e->queue);
+	virtio_pci_reset_done(&e->vp);
+	return true;
+}
+
+/* Answer the request req of e->chain. False: the queue is not to go on. */
+static bool answer(struct elastic *e, const uint8_t *req, size_t len)
 {
 	uint8_t resp[sizeof(struct vmem_response)];
 	int written = handle_request(e, req, len, resp);
 
-	if (e->reset_wanted) {
-		/* The driver that asked is gone, and so is its buffer. */
-		e->reset_wanted = false;
-		virtq_stop(&e->queue);
-		virtio_pci_reset_done(&e->vp);
+	/* The driver that asked is gone, and so is its buffer. */
+	if (reset_came(e))
 		return false;
-	}
 	if (!virtq_usable(&e->queue))
 		return false; /* a system reset came first */
 	/* Without the bus there is no way to answer: where the answer was to
@@ -117,6 +122,18 @@ static bool serve_one(struct elastic *e, const uint8_t *req, size_t len)
 		return false;
 	}
 	return respond(e, resp, (size_t)written);
+}
+
+static bool serve_one(struct elastic *e, const uint8_t *req, size_t len)
+{
+	bool good;
+
+	e->busy = true;
+	good = answer(e, req, len);
+	elastic_discard_away(e);
+	e->busy = false;
+	pthread_cond_broadcast(&e->idle);
+	return !reset_came(e) && good;
 }
 
 /* Take the next request, or have the driver kick for it. 1: req is filled.

@@ -216,21 +216,46 @@ int guard_open(struct guard_region *region, uint64_t gpa, uint64_t size)
 	return ret;
 }
 
-int guard_close(struct guard_region *region, uint64_t gpa, uint64_t size)
+int guard_close(struct guard_region *region, uint64_t gpa, uint64_t size,
+		bool *away)
 {
 	struct guard *guard;
 	int ret;
 
+	*away = false;
 	if (!region)
 		return 0;
 	guard = region->guard;
 	pthread_mutex_lock(&guard->access);
 	pthread_mutex_lock(&guard->lock);
-	ret = fence_close(&guard->fence, &region->fence, gpa - region->gpa,
-			  size);
+	if (guard->policy == VM_GUARD_OFF || region->fence.keep) {
+		ret = fence_close(&guard->fence, &region->fence,
+				  gpa - region->gpa, size);
+	} else {
+		ret = fence_close_shut(&guard->fence, &region->fence,
+				       gpa - region->gpa, size);
+		*away = ret == 0;
+		guard->nr_away += *away;
+	}
 	pthread_mutex_unlock(&guard->lock);
 	pthread_mutex_unlock(&guard->access);
 	return ret;
+}
+
+void guard_discard(struct guard_region *region, uint64_t gpa, uint64_t size)
+{
+	struct guard *guard = region->guard;
+	uint64_t offset = gpa - region->gpa;
+	int ret = hostmem_discard(region->fence.mem, offset, size);
+
+	pthread_mutex_lock(&guard->lock);
+	if (!ret)
+		ret = fence_discarded(&guard->fence, &region->fence, offset,
+				      size);
+	guard->nr_away--;
+	pthread_mutex_unlock(&guard->lock);
+	if (ret)
+		guard_fail(guard, "give back what is not plugged", ret);
 }
 
 int guard_renew(struct guard_region *region, struct hostmem *mem)
@@ -361,7 +386,7 @@ bool guard_vcpu_fault(struct guard *guard, unsigned int vcpu)
 		return false;
 	pthread_mutex_lock(&guard->lock);
 	guard->vcpu_faulted[vcpu] = true;
-	if (next_trip(guard, guard->trips))
+	if (guard->nr_trips || guard->nr_away)
 		guard->nr_useless = 0;
 	else
 		guard->nr_useless++;

@@ -77,8 +77,13 @@ int guard_add(struct guard *guard, const struct guard_region_config *config,
 /* The blocks of [gpa, gpa + size) are being plugged: nobody knows yet. Blocks
  * if the guest touched one of them before. -EBUSY: the VM ends. */
 int guard_open(struct guard_region *region, uint64_t gpa, uint64_t size);
-/* They are being unplugged: their pages are about to be discarded. */
-int guard_close(struct guard_region *region, uint64_t gpa, uint64_t size);
+/* They are being unplugged: their pages are about to be discarded. *away: the
+ * guest may hear of it first, for it cannot get at them any more; then discard
+ * them with guard_discard(), and before the next call here. */
+int guard_close(struct guard_region *region, uint64_t gpa, uint64_t size,
+		bool *away);
+/* Whoever touches them meanwhile waits. Should the host fail, the VM ends. */
+void guard_discard(struct guard_region *region, uint64_t gpa, uint64_t size);
 /* A system reset unplugs all: hostmem_renew() of the region's backend, which is
  * mem, with all blocks closed. vCPUs are held. */
 int guard_renew(struct guard_region *region, struct hostmem *mem);

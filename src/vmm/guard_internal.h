@@ -78,6 +78,7 @@ struct guard {
 	unsigned int nr_useless; /* faults of vCPUs while there was no trip */
 	struct trip trips[GUARD_MAX_TRIPS];
 	unsigned int nr_trips; /* neither NONE nor GONE */
+	unsigned int nr_away;  /* guard_discard()s to come */
 	uint64_t nr_violations;
 	struct vm_guard_event events[VM_NR_GUARD_EVENTS];
 	uint64_t log_ms; /* when log_left was filled up */
@@ -89,6 +90,9 @@ uint64_t guard_now_ms(void);
 
 /* The region that holds gpa; NULL. */
 struct guard_region *guard_find(struct guard *guard, uint64_t gpa);
+
+/* End the VM: the guard cannot do what it is there for. */
+void guard_fail(struct guard *guard, const char *what, int ret);
 
 /* Count, keep, log, and do what the policy says. Any lock but the guard's may
  * be held. number and uptime_ms are filled in. */

@@ -55,6 +55,14 @@ static bool may_log(struct guard *guard, uint64_t now, uint64_t *left_out)
 	return true;
 }
 
+void guard_fail(struct guard *guard, const char *what, int ret)
+{
+	struct error err;
+
+	error_set_errno(&err, ret, "the guard cannot %s", what);
+	guard->ops->end(guard->opaque, false, &err);
+}
+
 void guard_report(struct guard *guard, const struct guard_region *region,
 		  const struct vm_guard_event *what)
 {

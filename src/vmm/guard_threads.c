@@ -29,14 +29,6 @@
 #define OVERDUE_MS 1000
 #define RETRY_US   1000
 
-static void fail(struct guard *guard, const char *what, int ret)
-{
-	struct error err;
-
-	error_set_errno(&err, ret, "the guard cannot %s", what);
-	guard->ops->end(guard->opaque, false, &err);
-}
-
 /* ---- The fault thread -------------------------------------------------- */
 
 static struct guard_region *find_address(struct guard *guard, uint64_t address)
@@ -115,8 +107,9 @@ static void handle(struct guard *guard, const struct fence_fault *fault)
 	ret = make_trip(guard, region, offset, fault);
 	pthread_mutex_unlock(&guard->lock);
 	if (ret)
-		fail(guard, "keep the guest from memory that is not plugged",
-		     ret);
+		guard_fail(guard,
+			   "keep the guest from memory that is not plugged",
+			   ret);
 }
 
 void *guard_fault_thread(void *arg)
@@ -137,7 +130,7 @@ void *guard_fault_thread(void *arg)
 		while ((ret = fence_next(&guard->fence, &fault)) == 1)
 			handle(guard, &fault);
 		if (ret < 0) {
-			fail(guard, "read faults", ret);
+			guard_fail(guard, "read faults", ret);
 			return NULL;
 		}
 	}

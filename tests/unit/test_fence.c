@@ -221,6 +221,61 @@ static void test_close_then_discard_leaves_nothing(void **state)
 	touch_join(&touch);
 }
 
+static sigjmp_buf escape;
+
+static void on_fault(int number)
+{
+	siglongjmp(escape, 1);
+}
+
+static bool can_touch(const struct world *w, uint64_t offset)
+{
+	const struct sigaction action = {.sa_handler = on_fault};
+	struct sigaction before;
+	volatile bool can = false;
+
+	sigaction(SIGSEGV, &action, &before);
+	if (sigsetjmp(escape, 1) == 0) {
+		*(volatile uint8_t *)(w->mem.base + offset) = 1;
+		can = true;
+	}
+	sigaction(SIGSEGV, &before, NULL);
+	return can;
+}
+
+/* What is there still is out of reach, and what is no more is held. */
+static void test_closed_and_shut(void **state)
+{
+	struct world *w = world(state);
+	struct fence_fault fault;
+	struct touch touch;
+
+	fence_open(&w->fence, &w->region, 0, 8 * BLOCK);
+	for (uint64_t i = 0; i < 8; i++)
+		assert_free(w, i);
+	assert_int_equal(fence_close_shut(&w->fence, &w->region, 2 * BLOCK,
+					  4 * BLOCK),
+			 0);
+	assert_false(fence_is_open(&w->fence, &w->region, 2 * BLOCK, 1));
+	for (uint64_t i = 2; i < 6; i++)
+		assert_false(can_touch(w, i * BLOCK));
+	assert_int_equal(fence_next(&w->fence, &fault), 0);
+	assert_free(w, 1);
+	assert_free(w, 6);
+	/* One whose touch was late is shut for longer. */
+	assert_int_equal(fence_shut(&w->fence, &w->region, 3 * BLOCK), 0);
+	assert_int_equal(hostmem_discard(&w->mem, 2 * BLOCK, 4 * BLOCK), 0);
+	assert_int_equal(fence_discarded(&w->fence, &w->region, 2 * BLOCK,
+					 4 * BLOCK),
+			 0);
+	assert_false(can_touch(w, 3 * BLOCK));
+	assert_int_equal(fence_unshut(&w->fence, &w->region, 3 * BLOCK), 0);
+	touch_start(&touch, w, 3 * BLOCK, true);
+	wait_fault(w);
+	fence_open(&w->fence, &w->region, 3 * BLOCK, BLOCK);
+	touch_join(&touch);
+}
+
 /* Mappings are counted as the kernel has them. */
 static unsigned int nr_mappings(const struct world *w)
 {
@@ -249,13 +304,25 @@ static void test_mappings_are_counted(void **state)
 		uint64_t first = (uint64_t)rand() % NR_BLOCKS;
 		uint64_t nr = 1 + (uint64_t)rand() % (NR_BLOCKS - first);
 
-		if (rand() % 2)
+		if (fence_is_open(&w->fence, &w->region, first * BLOCK,
+				  nr * BLOCK)) {
+			assert_int_equal(fence_close_shut(&w->fence, &w->region,
+							  first * BLOCK,
+							  nr * BLOCK),
+					 0);
+			assert_int_equal(w->fence.nr_mappings, nr_mappings(w));
+			assert_int_equal(fence_discarded(&w->fence, &w->region,
+							 first * BLOCK,
+							 nr * BLOCK),
+					 0);
+		} else if (rand() % 2) {
 			assert_int_equal(fence_close(&w->fence, &w->region,
 						     first * BLOCK, nr * BLOCK),
 					 0);
-		else
+		} else {
 			fence_open(&w->fence, &w->region, first * BLOCK,
 				   nr * BLOCK);
+		}
 		assert_int_equal(w->fence.nr_mappings, nr_mappings(w));
 	}
 }
@@ -341,28 +408,6 @@ static void test_budget(void **state)
 	assert_true(w->fence.nr_mappings <= 9);
 }
 
-static sigjmp_buf escape;
-
-static void on_fault(int number)
-{
-	siglongjmp(escape, 1);
-}
-
-static bool can_touch(const struct world *w, uint64_t offset)
-{
-	const struct sigaction action = {.sa_handler = on_fault};
-	struct sigaction before;
-	volatile bool can = false;
-
-	sigaction(SIGSEGV, &action, &before);
-	if (sigsetjmp(escape, 1) == 0) {
-		*(volatile uint8_t *)(w->mem.base + offset) = 1;
-		can = true;
-	}
-	sigaction(SIGSEGV, &before, NULL);
-	return can;
-}
-
 static void test_shut_fails_those_who_touch(void **state)
 {
 	struct world *w = world(state);
@@ -442,6 +487,7 @@ int main(void)
 		TEST(test_close_then_discard_leaves_nothing),
 		TEST(test_mappings_are_counted),
 		TEST(test_lowered_and_raised),
+		TEST(test_closed_and_shut),
 		TEST(test_budget),
 		TEST(test_shut_fails_those_who_touch),
 		TEST(test_race_leaves_nothing),
