@@ -313,6 +313,14 @@ void fence_open(struct fence *fence, struct fence_region *region,
 	pthread_mutex_unlock(&fence->lock);
 }
 
+void fence_allow(struct fence *fence, struct fence_region *region,
+		 uint64_t offset, uint64_t size)
+{
+	pthread_mutex_lock(&fence->lock);
+	set_blocks(fence, region, run_of(region, offset, size), BLOCK_OPEN);
+	pthread_mutex_unlock(&fence->lock);
+}
+
 int fence_close(struct fence *fence, struct fence_region *region,
 		uint64_t offset, uint64_t size)
 {

@@ -71,6 +71,12 @@ void fence_region_destroy(struct fence_region *region);
 void fence_open(struct fence *fence, struct fence_region *region,
 		uint64_t offset, uint64_t size);
 
+/* The same, but for now each touch is reported, and for fence_let_pass():
+ * fence_open() of them, which takes longer, may then wait until it is no hurry.
+ */
+void fence_allow(struct fence *fence, struct fence_region *region,
+		 uint64_t offset, uint64_t size);
+
 /* Close them, before their pages are discarded. A touch that is under way
  * when this returns leaves no page behind that a discard then misses.
  * -ENOMEM: the kernel has no mapping for it; nothing changed. */

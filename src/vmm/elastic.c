@@ -70,6 +70,8 @@ static int elastic_plug(void *opaque, uint64_t addr, uint64_t size)
 	if (!ret)
 		ret = guard_open(e->guarded, addr, size);
 	pthread_mutex_lock(&e->lock);
+	if (!ret)
+		e->rest = (struct elastic_rest){addr, size, false};
 	/* The guest asks again, and the host may have memory then. */
 	return ret == -ENOMEM ? -EBUSY : ret;
 }
@@ -81,30 +83,34 @@ static int elastic_unplug(void *opaque, uint64_t addr, uint64_t size)
 	int ret;
 
 	if (e->renewing)
-		return 0;	 /* elastic_reset() does it */
-	elastic_discard_away(e); /* one at a time */
+		return 0;   /* elastic_reset() does it */
+	elastic_do_rest(e); /* one at a time */
 	pthread_mutex_unlock(&e->lock);
 	/* Before its pages go, so that none comes back. */
 	ret = guard_close(e->guarded, addr, size, &away);
 	if (!ret && !away)
 		ret = hostmem_discard(&e->mem, addr - e->addr, size);
 	pthread_mutex_lock(&e->lock);
-	if (away) {
-		e->away_addr = addr;
-		e->away_size = size;
-	}
+	if (away)
+		e->rest = (struct elastic_rest){addr, size, true};
 	return ret;
 }
 
-void elastic_discard_away(struct elastic *e)
+void elastic_do_rest(struct elastic *e)
 {
-	if (!e->away_size)
+	const struct elastic_rest rest = e->rest;
+
+	if (!rest.size)
 		return;
 	pthread_mutex_unlock(&e->lock);
-	guard_discard(e->guarded, e->away_addr, e->away_size);
+	if (rest.discard)
+		guard_discard(e->guarded, rest.addr, rest.size);
+	else
+		guard_opened(e->guarded, rest.addr, rest.size);
 	pthread_mutex_lock(&e->lock);
-	e->away_size = 0;
-	e->changed_ms = elastic_now_ms();
+	e->rest.size = 0;
+	if (rest.discard)
+		e->changed_ms = elastic_now_ms();
 }
 
 static void elastic_config_changed(void *opaque)
@@ -545,7 +551,7 @@ int elastic_reset(struct elastic *e, struct error *err)
 	e->renewing = !hostmem_must_populate(&e->placement) &&
 		      hostmem_resident(&e->mem) > 0;
 	ret = vmem_device_system_reset(e->dev);
-	elastic_discard_away(e);
+	elastic_do_rest(e);
 	if (!ret)
 		ret = e->renewing ? take_back(e) : discard_all(e);
 	e->renewing = false;
@@ -660,7 +666,8 @@ void elastic_get_status(struct elastic *e, struct vm_elastic_status *status)
 		.usable_bytes = config.usable_region_size,
 		.requested_bytes = config.requested_size,
 		/* Until the host has it back. */
-		.plugged_bytes = config.plugged_size + e->away_size,
+		.plugged_bytes = config.plugged_size +
+				 (e->rest.discard ? e->rest.size : 0),
 		.driver = driver_state(virtio_pci_status(&e->vp)),
 		.persistent_suspend = has_persistent_suspend(e),
 		.nr_plug = e->nr_requests[VMEM_REQ_PLUG],

@@ -42,8 +42,12 @@ struct elastic {
 	struct virtq queue;
 	struct virtq_chain chain; /* the worker's; too large for a stack */
 	bool busy;		  /* the worker is in a request, or after it */
-	uint64_t away_addr,
-		away_size;   /* unplugged, and still to be discarded */
+	/* What the last request plugged or unplugged: still to be opened, or to
+	 * be discarded. Only the worker, or a reset, has such. */
+	struct elastic_rest {
+		uint64_t addr, size; /* size 0: nothing */
+		bool discard;
+	} rest;
 	bool renewing;	     /* a reset takes all back at once */
 	bool giving_back;    /* what it took the worker is to discard */
 	int give_back_error; /* 0, or why it could not */
@@ -65,8 +69,8 @@ uint64_t elastic_now_ms(void);
 /* Write to an eventfd. */
 void elastic_signal(int fd);
 
-/* Discard what a request unplugged; lets go of the lock. */
-void elastic_discard_away(struct elastic *elastic);
+/* Do what a request left for after its answer; lets go of the lock. */
+void elastic_do_rest(struct elastic *elastic);
 
 /* Start the queue as the driver set it up. */
 void elastic_queue_start(struct elastic *elastic,

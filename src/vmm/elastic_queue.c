@@ -130,7 +130,7 @@ static bool serve_one(struct elastic *e, const uint8_t *req, size_t len)
 
 	e->busy = true;
 	good = answer(e, req, len);
-	elastic_discard_away(e);
+	elastic_do_rest(e);
 	e->busy = false;
 	pthread_cond_broadcast(&e->idle);
 	return !reset_came(e) && good;

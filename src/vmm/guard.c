@@ -200,8 +200,8 @@ int guard_open(struct guard_region *region, uint64_t gpa, uint64_t size)
 	guard = region->guard;
 	pthread_mutex_lock(&guard->lock);
 	if (!has_trip(guard, gpa, size)) {
-		fence_open(&guard->fence, &region->fence, gpa - region->gpa,
-			   size);
+		fence_allow(&guard->fence, &region->fence, gpa - region->gpa,
+			    size);
 	} else {
 		region->open_gpa = gpa;
 		region->open_size = size;
@@ -214,6 +214,13 @@ int guard_open(struct guard_region *region, uint64_t gpa, uint64_t size)
 	}
 	pthread_mutex_unlock(&guard->lock);
 	return ret;
+}
+
+void guard_opened(struct guard_region *region, uint64_t gpa, uint64_t size)
+{
+	if (region)
+		fence_open(&region->guard->fence, &region->fence,
+			   gpa - region->gpa, size);
 }
 
 int guard_close(struct guard_region *region, uint64_t gpa, uint64_t size,

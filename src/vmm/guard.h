@@ -77,6 +77,9 @@ int guard_add(struct guard *guard, const struct guard_region_config *config,
 /* The blocks of [gpa, gpa + size) are being plugged: nobody knows yet. Blocks
  * if the guest touched one of them before. -EBUSY: the VM ends. */
 int guard_open(struct guard_region *region, uint64_t gpa, uint64_t size);
+/* The guest knows: let touches of them cost nothing. Before any other call for
+ * them. */
+void guard_opened(struct guard_region *region, uint64_t gpa, uint64_t size);
 /* They are being unplugged: their pages are about to be discarded. *away: the
  * guest may hear of it first, for it cannot get at them any more; then discard
  * them with guard_discard(), and before the next call here. */
