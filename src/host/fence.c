@@ -343,10 +343,9 @@ static int protect_run(const struct fence_region *region, struct run run,
 {
 	struct uffdio_range range = range_of(region, run);
 
-	return mprotect((void *)(uintptr_t)range.start, range.len, protection) <
-			       0
-		       ? -errno
-		       : 0;
+	if (mprotect((void *)(uintptr_t)range.start, range.len, protection) < 0)
+		return -errno;
+	return 0;
 }
 
 /* The kernel joins what it protects alike with its neighbours, wherever it
@@ -457,17 +456,31 @@ int fence_raise(struct fence *fence, struct fence_region *region)
 	return ret;
 }
 
+/* Whether all blocks have one of the bits, or (any) one does. */
+static bool have_bits(struct fence *fence, const struct fence_region *region,
+		      struct run run, uint8_t bits, bool any)
+{
+	bool have = !any;
+
+	pthread_mutex_lock(&fence->lock);
+	for (uint64_t i = run.first; i < run.end && have != any; i++)
+		have = region->blocks[i] & bits;
+	pthread_mutex_unlock(&fence->lock);
+	return have;
+}
+
 bool fence_is_open(struct fence *fence, const struct fence_region *region,
 		   uint64_t offset, uint64_t size)
 {
-	struct run run = run_of(region, offset, size);
-	bool open = true;
+	return have_bits(fence, region, run_of(region, offset, size),
+			 BLOCK_OPEN, false);
+}
 
-	pthread_mutex_lock(&fence->lock);
-	for (uint64_t i = run.first; i < run.end && open; i++)
-		open = region->blocks[i] & BLOCK_OPEN;
-	pthread_mutex_unlock(&fence->lock);
-	return open;
+bool fence_is_shut(struct fence *fence, const struct fence_region *region,
+		   uint64_t offset, uint64_t size)
+{
+	return have_bits(fence, region, run_of(region, offset, size),
+			 BLOCK_SHUT | BLOCK_AWAY, true);
 }
 
 /* ---- Faults ------------------------------------------------------------ */

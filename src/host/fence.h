@@ -108,6 +108,10 @@ int fence_raise(struct fence *fence, struct fence_region *region);
 bool fence_is_open(struct fence *fence, const struct fence_region *region,
 		   uint64_t offset, uint64_t size);
 
+/* Whether one of them may not be touched by anybody. */
+bool fence_is_shut(struct fence *fence, const struct fence_region *region,
+		   uint64_t offset, uint64_t size);
+
 /* The next touch that is held. 1: there is one. 0: none now (the fd is
  * non-blocking: poll it). Negative: an errno value. */
 int fence_next(struct fence *fence, struct fence_fault *fault);

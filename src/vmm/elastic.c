@@ -82,9 +82,11 @@ static int elastic_unplug(void *opaque, uint64_t addr, uint64_t size)
 	bool away;
 	int ret;
 
+	/* elastic_reset() does it. */
 	if (e->renewing)
-		return 0;   /* elastic_reset() does it */
-	elastic_do_rest(e); /* one at a time */
+		return 0;
+	/* Of UNPLUG_ALL, there may be one before this. */
+	elastic_do_rest(e);
 	pthread_mutex_unlock(&e->lock);
 	/* Before its pages go, so that none comes back. */
 	ret = guard_close(e->guarded, addr, size, &away);

@@ -370,8 +370,13 @@ bool guard_allows(struct guard *guard, const char *device, uint64_t gpa,
 		.vcpu = -1,
 	};
 
-	if (!region || guard->policy == VM_GUARD_OFF ||
-	    fence_is_open(&guard->fence, &region->fence, gpa - region->gpa,
+	if (!region)
+		return true;
+	/* What was shut before may be for a moment more. */
+	if (guard->policy == VM_GUARD_OFF)
+		return !fence_is_shut(&guard->fence, &region->fence,
+				      gpa - region->gpa, len);
+	if (fence_is_open(&guard->fence, &region->fence, gpa - region->gpa,
 			  len))
 		return true;
 	/* Name the part that is not. */

@@ -257,6 +257,8 @@ static void test_closed_and_shut(void **state)
 					  4 * BLOCK),
 			 0);
 	assert_false(fence_is_open(&w->fence, &w->region, 2 * BLOCK, 1));
+	assert_true(fence_is_shut(&w->fence, &w->region, 0, 3 * BLOCK));
+	assert_false(fence_is_shut(&w->fence, &w->region, 0, 2 * BLOCK));
 	for (uint64_t i = 2; i < 6; i++)
 		assert_false(can_touch(w, i * BLOCK));
 	assert_int_equal(fence_next(&w->fence, &fault), 0);
@@ -269,7 +271,9 @@ static void test_closed_and_shut(void **state)
 					 4 * BLOCK),
 			 0);
 	assert_false(can_touch(w, 3 * BLOCK));
+	assert_true(fence_is_shut(&w->fence, &w->region, 3 * BLOCK, 1));
 	assert_int_equal(fence_unshut(&w->fence, &w->region, 3 * BLOCK), 0);
+	assert_false(fence_is_shut(&w->fence, &w->region, 0, 8 * BLOCK));
 	touch_start(&touch, w, 3 * BLOCK, true);
 	wait_fault(w);
 	fence_open(&w->fence, &w->region, 3 * BLOCK, BLOCK);
