@@ -219,9 +219,12 @@ static int register_only(struct fence *fence, const struct fence_region *region,
 static int register_run(struct fence *fence, const struct fence_region *region,
 			struct run run)
 {
-	int ret = region->lowered ? 0 : register_only(fence, region, run);
+	int ret;
 
-	if (!ret && !region->lowered)
+	if (region->lowered)
+		return 0;
+	ret = register_only(fence, region, run);
+	if (!ret)
 		join_run(region, run);
 	return ret;
 }
@@ -424,6 +427,7 @@ void fence_lower(struct fence *fence, struct fence_region *region)
 	struct run all = {0, region->nr_blocks};
 
 	pthread_mutex_lock(&fence->lock);
+	/* Of the whole no mapping is split, for which memory could lack. */
 	unregister_run(fence, region, all);
 	region->lowered = true;
 	pthread_mutex_unlock(&fence->lock);
