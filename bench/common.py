@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the benches share: two VMMs in turn, medians, and tables."""
+import contextlib
 import statistics
 import sys
 import time
@@ -10,7 +11,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from lib.bellows import BellowsVmm
 from lib.qemu import QemuVmm
-from lib.vmm import MIB
+from lib.vmm import GIB, MIB
 
 KERNEL = "6.1-cloud"
 KINDS = {"bellows": BellowsVmm, "qemu": QemuVmm}
@@ -19,6 +20,12 @@ SPARE_MIB = 24          # of what is free in a guest that has just booted
 
 # The guest's drivers, by what its kernel command line says.
 DRIVERS = {"ours": "agent.driver=bellows", "upstream": ""}
+
+# How guests grow and shrink where that is measured.
+STEP = 2 * GIB
+TOP = 4 * STEP
+CLIMBS = 3
+VARIANTS = {"": "", "init_on_alloc=0": ", not cleared"}
 
 
 def in_turn(runs, what=KINDS):
@@ -44,10 +51,13 @@ class Series:
 
     def add_run(self, row, values):
         """What a run showed, {label: [value]}, measured in turn."""
-        for label in self.labels:
+        for label in values:
             self.add(row, label, statistics.median(values[label]))
-        self.ratios.setdefault(row, []).append(statistics.median(
-            a / b for a, b in zip(*(values[x] for x in self.labels))))
+        if len(values) < 2:
+            return
+        ratios = [a / b for a, b in zip(*(values[x] for x in self.labels)) if b]
+        if ratios:
+            self.ratios.setdefault(row, []).append(statistics.median(ratios))
 
     def add(self, row, label, value):
         self.rows.setdefault(row, {}).setdefault(label, []).append(value)
@@ -149,6 +159,46 @@ def start_load(vmm, mib):
     vmm.console.ask(f"load {mib} random")
     while not pages_done(vmm)[1]:
         time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def side_by_side(number, guests):
+    """Run guests, {label: Vmm}, all at once, but started one after the other;
+    who is first changes. Each has used its boot memory and been asked once:
+    what QEMU's firmware, a kernel that unpacks itself, and the first question
+    take for the first time would else be part of one's first resize only."""
+    order = list(guests.items())
+    with contextlib.ExitStack() as stack:
+        for _, vmm in order if number % 2 == 0 else reversed(order):
+            stack.enter_context(vmm)
+            vmm.wait_init()
+            vmm.wait_ready()
+            use_boot_memory(vmm)
+            vmm.resize("em0", 0)
+            vmm.wait_plugged("em0", 0)
+        time.sleep(0.5)
+        yield
+
+
+def climb(number, guests, measure):
+    """Take guests from nothing to TOP and back by STEP, one step each in turn,
+    CLIMBS times. The first time up they see that memory for the first time.
+    measure(label, verb, size) resizes one and returns {row: value}. Returns
+    {row: {label: [value]}}."""
+    up = [(size - STEP, size) for size in range(STEP, TOP + 1, STEP)]
+    down = [(high, low) for low, high in reversed(up)]
+    values = {}
+    for turn in range(CLIMBS):
+        for step, (before, size) in enumerate(up + down):
+            verb = "shrink" if size < before else "grow" if turn else \
+                "grow first"
+            order = list(guests)
+            for label in order if (number + step) % 2 == 0 else reversed(order):
+                for row, value in measure(label, verb, size).items():
+                    values.setdefault(row, {}).setdefault(label, []).append(
+                        value)
+                time.sleep(0.3)
+    return values
 
 
 def use_boot_memory(vmm):

@@ -3,33 +3,37 @@
 import subprocess
 import time
 
-from common import (DRIVERS, KERNEL, ROOT, Series, in_turn, progress,
-                    use_boot_memory)
-from lib.vmm import BARE, GIB, KIB, MIB, Elastic, Machine
+from common import (DRIVERS, KERNEL, ROOT, STEP, TOP, VARIANTS, Series, climb,
+                    progress, side_by_side)
+from lib.vmm import BARE, KIB, MIB, Elastic, Machine
 
 ABOUT = """\
-Seconds from the request until the device has all of it plugged, or unplugged,
-asked every 5 ms, with the driver bellows_mem and with the kernel's virtio_mem;
-the guests one after the other, on the same VMM. One processor, 512 MiB, one
-elastic device of 2 GiB in blocks of 2 MiB, the guest idle, memory brought
-online as movable; it has used its boot memory before. In use: until the guest
-counts all of it in MemTotal (ours plugs all before it adds the first memory
-block); the guest looks itself, every 5 ms. Blocks gone: until the guest has
-removed the memory blocks, too. Peak: the most that the host held for the device
-during the shrink over what it held at its start. Floor: the device alone, one
-UNPLUG of 2 GiB from a guest without an operating system; and what Linux takes
-to offline and remove the memory blocks, as our driver clocks it. Stock Debian
-kernels clear memory when it is allocated (init_on_alloc=1), and with it what
-virtio_mem gives back."""
+Seconds from the request until the device has 2 GiB more plugged, or less, asked
+every 5 ms, with the driver bellows_mem and with the kernel's virtio_mem, on the
+same VMM. A run has a guest with either, live side by side, idle but for the one
+that is measured; each goes by 2 GiB from nothing to 8 GiB and back, three times,
+one step each in turn. First: the first time up. A run's figure is the median of
+its steps, its ratio the median of the ratios of two steps in turn; the ratio is
+the mean of the runs', ± its standard error. One processor, 512 MiB, one elastic
+device in blocks of 2 MiB, memory brought online as movable. In use: until the
+guest counts all of it in MemTotal (ours plugs all before it adds the first
+memory block); the guest looks itself, every 5 ms. Blocks gone: until the guest
+has removed the memory blocks, too. Peak: the most that the host held for the
+device during the shrink over what it held at its start. Floor: the device alone,
+one PLUG or UNPLUG of 2 GiB from a guest without an operating system; and what
+Linux takes to offline and remove the memory blocks, as our driver clocks it.
+Stock Debian kernels clear memory when it is allocated (init_on_alloc=1), and
+with it what virtio_mem gives back."""
 
-SIZE = 2 * GIB
-BLOCKS = SIZE // (2 * MIB)
-VARIANTS = {"": "", "init_on_alloc=0": ", not cleared"}
+BLOCKS = STEP // (2 * MIB)
 COUNTERS = "cat /sys/bus/virtio/drivers/bellows_mem/virtio*/bellows_mem/counters"
 
 # Stock settings, and with init_on_alloc=0: ours over upstream's.
-ASKED = {"": {"grow": 1.0, "shrink": 0.05},
-         "init_on_alloc=0": {"grow": 1.0, "shrink": 1.0}}
+ASKED = {cmdline: {"grow first": {"ratio": 1.0}, "grow": {"ratio": 1.0},
+                   "  in use, grow first": {"ratio": 1.0},
+                   "  in use, grow": {"ratio": 1.0},
+                   "shrink": {"ratio": ratio}, "  peak, MiB": {"value": 0}}
+         for cmdline, ratio in {"": 0.05, "init_on_alloc=0": 1.0}.items()}
 
 
 def prepare():
@@ -38,17 +42,17 @@ def prepare():
                    check=True, stdout=subprocess.DEVNULL)
 
 
-def timed_shrink(vmm):
-    """Shrink to nothing; returns the seconds, and the most that the host held
-    for the device over what it held before. (To ask QEMU that is work for the
-    guest's processor too, so nobody does while it grows.)"""
+def timed_shrink(vmm, size):
+    """Shrink; returns the seconds, and the most that the host held for the
+    device over what it held before. (To ask QEMU that is work for the guest's
+    processor too, so nobody does while it grows.)"""
     before = peak = vmm.status()["em0"]["resident"]
     began = time.monotonic()
-    vmm.resize("em0", 0)
+    vmm.resize("em0", size)
     while True:
         device = vmm.status()["em0"]
         peak = max(peak, device["resident"])
-        if device["plugged"] == 0:
+        if device["plugged"] == size:
             return time.monotonic() - began, peak - before
         if time.monotonic() - began > 120:
             raise SystemExit(f"{vmm.label}: {device} after 120 s")
@@ -72,42 +76,64 @@ def removing_seconds(vmm):
     return int(rows["removing_us"]) / 1e6
 
 
-def there_and_back(vmm, series, label, first, cmdline):
-    """Grow and shrink once."""
-    suffix, asked = VARIANTS[cmdline], ASKED[cmdline]
-    blocks = memory_blocks(vmm)
-    wanted = vmm.mem_total() + SIZE
-    began = time.monotonic()
-    vmm.resize("em0", SIZE)
-    seconds = vmm.wait_plugged("em0", SIZE, 120, 0.005) - began
-    in_use = awaited(vmm, "total", wanted // KIB) - began
-    name = f"grow{' first' if first else ''}{suffix}"
-    series.add(name, label, seconds)
-    series.bound(name, ratio=asked["grow"])
-    series.add(f"  in use, {name}", label, in_use)
-    series.bound(f"  in use, {name}", ratio=asked["grow"])
-    time.sleep(0.3)
-    linux = removing_seconds(vmm) if label == "ours" else None
-    began = time.monotonic()
-    seconds, peak = timed_shrink(vmm)
-    gone = awaited(vmm, "blocks", blocks) - began
-    series.add(f"shrink{suffix}", label, seconds)
-    series.bound(f"shrink{suffix}", ratio=asked["shrink"])
-    series.add(f"  blocks gone{suffix}", label, gone)
-    series.add(f"  peak, MiB{suffix}", label, peak / MIB)
-    series.bound(f"  peak, MiB{suffix}", value=0)
-    if linux is not None:
-        series.add(f"  floor: Linux removes{suffix}", label,
-                   removing_seconds(vmm) - linux)
+class Steps:
+    """One guest's steps up and down."""
+
+    def __init__(self, vmm, ours):
+        self.vmm = vmm
+        self.ours = ours
+        self.blocks = {}        # memory blocks by the device's size
+
+    def grow(self, size):
+        vmm = self.vmm
+        self.blocks[size - STEP] = memory_blocks(vmm)
+        wanted = vmm.mem_total() + STEP
+        began = time.monotonic()
+        vmm.resize("em0", size)
+        seconds = vmm.wait_plugged("em0", size, 120, 0.005) - began
+        return seconds, awaited(vmm, "total", wanted // KIB) - began
+
+    def shrink(self, size):
+        """Seconds until it is unplugged, until the memory blocks are gone,
+        bytes of the peak, and what Linux took to remove the blocks."""
+        vmm = self.vmm
+        linux = removing_seconds(vmm) if self.ours else 0
+        began = time.monotonic()
+        seconds, peak = timed_shrink(vmm, size)
+        gone = awaited(vmm, "blocks", self.blocks[size]) - began
+        linux = removing_seconds(vmm) - linux if self.ours else 0
+        return seconds, gone, peak, linux
+
+
+def measure_guests(number, guests, cmdline):
+    """Both guests' steps: {row: {label: [value]}}."""
+    suffix = VARIANTS[cmdline]
+    steps = {label: Steps(vmm, label == "ours")
+             for label, vmm in guests.items()}
+
+    def measure(label, verb, size):
+        if verb != "shrink":
+            seconds, in_use = steps[label].grow(size)
+            return {f"{verb}{suffix}": seconds,
+                    f"  in use, {verb}{suffix}": in_use}
+        seconds, gone, peak, linux = steps[label].shrink(size)
+        rows = {f"shrink{suffix}": seconds, f"  blocks gone{suffix}": gone,
+                f"  peak, MiB{suffix}": peak / MIB}
+        if label == "ours":
+            rows[f"  floor: Linux removes{suffix}"] = linux
+        return rows
+
+    with side_by_side(number, guests):
+        return climb(number, guests, measure)
 
 
 def device_alone(kind, series):
     """What the device takes for the one request."""
-    machine = Machine(kernel=BARE, memory=64 * MIB, elastic=[Elastic(SIZE)])
+    machine = Machine(kernel=BARE, memory=64 * MIB, elastic=[Elastic(STEP)])
     with kind(machine) as vmm:
         vmm.wait_ready()
         vmm.console.ask("start 0")
-        vmm.resize("em0", SIZE)
+        vmm.resize("em0", STEP)
         for verb in ("plug", "unplug"):
             if verb == "unplug":
                 vmm.resize("em0", 0)
@@ -121,18 +147,17 @@ def run(runs, kind):
     series = Series(f"drivers on {kind.label}: 2 GiB, the guest idle "
                     "(seconds)", tuple(DRIVERS))
     for cmdline, suffix in VARIANTS.items():
-        for number, label, driver in in_turn(runs, DRIVERS):
-            progress(f"driver{suffix}: {number + 1} of {runs}, {label}")
-            machine = Machine(kernel=KERNEL, memory=512 * MIB,
-                              elastic=[Elastic(SIZE)],
-                              cmdline=f"{driver} {cmdline}")
-            with kind(machine) as vmm:
-                vmm.wait_init()
-                vmm.wait_ready()
-                use_boot_memory(vmm)
-                time.sleep(0.5)
-                there_and_back(vmm, series, label, True, cmdline)
-                there_and_back(vmm, series, label, False, cmdline)
+        for number in range(runs):
+            progress(f"driver{suffix}: {number + 1} of {runs}")
+            guests = {label: kind(Machine(
+                kernel=KERNEL, memory=512 * MIB, elastic=[Elastic(TOP)],
+                cmdline=f"{driver} {cmdline}"))
+                for label, driver in DRIVERS.items()}
+            values = measure_guests(number, guests, cmdline)
+            for row, samples in values.items():
+                series.add_run(row, samples)
+        for name, bound in ASKED[cmdline].items():
+            series.bound(f"{name}{suffix}", **bound)
     for _ in range(runs):
         device_alone(kind, series)
     return series
