@@ -11,21 +11,23 @@ ABOUT = """\
 Seconds from the request until the device has 2 GiB more plugged, or less, asked
 every 5 ms, with the driver bellows_mem and with the kernel's virtio_mem, on the
 same VMM. A run has a guest with either, live side by side, idle but for the one
-that is measured; each goes by 2 GiB from nothing to 8 GiB and back, three times,
-one step each in turn. First: the first time up. A run's figure is the median of
-its steps, its ratio the median of the ratios of two steps in turn; the ratio is
-the mean of the runs', ± its standard error. One processor, 512 MiB, one elastic
-device in blocks of 2 MiB, memory brought online as movable. In use: until the
-guest counts all of it in MemTotal (ours plugs all before it adds the first
-memory block); the guest looks itself, every 5 ms. Blocks gone: until the guest
-has removed the memory blocks, too. Peak: the most that the host held for the
-device during the shrink over what it held at its start. Floor: the device alone,
-one PLUG or UNPLUG of 2 GiB from a guest without an operating system; and what
-Linux takes to offline and remove the memory blocks, as our driver clocks it.
-Stock Debian kernels clear memory when it is allocated (init_on_alloc=1), and
-with it what virtio_mem gives back."""
+that is measured; each goes by 2 GiB from nothing to 8 GiB and back, three
+times, one step each in turn. First: the first time up. A run's figure is the
+median of its steps, its ratio the median of the ratios of two steps in turn;
+the ratio is the mean of the runs', ± its standard error. One processor, 512
+MiB, one elastic device in blocks of 2 MiB, memory brought online as movable. In
+use: until the guest counts all of it in MemTotal (ours plugs all before it adds
+the first memory block); the guest looks itself, every 5 ms. Blocks gone: until
+the guest has removed the memory blocks, too. Peak: the most that the host held
+for the device during a shrink over what it held at its start; of the first time
+down, which is not timed. Floor: the device alone, one PLUG or UNPLUG of 2 GiB
+from a guest without an operating system; and what Linux takes to offline and
+remove the memory blocks, as our driver clocks it. Stock Debian kernels clear
+memory when it is allocated (init_on_alloc=1), and with it what virtio_mem gives
+back."""
 
 BLOCKS = STEP // (2 * MIB)
+LOOK = 0.005
 COUNTERS = "cat /sys/bus/virtio/drivers/bellows_mem/virtio*/bellows_mem/counters"
 
 # Stock settings, and with init_on_alloc=0: ours over upstream's.
@@ -42,10 +44,9 @@ def prepare():
                    check=True, stdout=subprocess.DEVNULL)
 
 
-def timed_shrink(vmm, size):
-    """Shrink; returns the seconds, and the most that the host held for the
-    device over what it held before. (To ask QEMU that is work for the guest's
-    processor too, so nobody does while it grows.)"""
+def peak_of_shrink(vmm, size):
+    """Shrink; returns the most that the host held for the device over what it
+    held before. To ask that takes much of the time that a shrink does."""
     before = peak = vmm.status()["em0"]["resident"]
     began = time.monotonic()
     vmm.resize("em0", size)
@@ -53,7 +54,7 @@ def timed_shrink(vmm, size):
         device = vmm.status()["em0"]
         peak = max(peak, device["resident"])
         if device["plugged"] == size:
-            return time.monotonic() - began, peak - before
+            return peak - before
         if time.monotonic() - began > 120:
             raise SystemExit(f"{vmm.label}: {device} after 120 s")
         time.sleep(0.005)
@@ -77,51 +78,52 @@ def removing_seconds(vmm):
 
 
 class Steps:
-    """One guest's steps up and down."""
+    """One guest's steps up and down; each returns {row: value}."""
 
     def __init__(self, vmm, ours):
         self.vmm = vmm
         self.ours = ours
         self.blocks = {}        # memory blocks by the device's size
+        self.nr_peaks = 0
 
-    def grow(self, size):
-        vmm = self.vmm
-        self.blocks[size - STEP] = memory_blocks(vmm)
-        wanted = vmm.mem_total() + STEP
+    def resize(self, size):
+        """Returns when that began, and seconds until it was plugged."""
         began = time.monotonic()
-        vmm.resize("em0", size)
-        seconds = vmm.wait_plugged("em0", size, 120, 0.005) - began
-        return seconds, awaited(vmm, "total", wanted // KIB) - began
+        self.vmm.resize("em0", size)
+        return began, self.vmm.wait_plugged("em0", size, 120, LOOK) - began
+
+    def grow(self, verb, size):
+        self.blocks[size - STEP] = memory_blocks(self.vmm)
+        wanted = self.vmm.mem_total() + STEP
+        began, seconds = self.resize(size)
+        in_use = awaited(self.vmm, "total", wanted // KIB) - began
+        return {verb: seconds, f"  in use, {verb}": in_use}
 
     def shrink(self, size):
-        """Seconds until it is unplugged, until the memory blocks are gone,
-        bytes of the peak, and what Linux took to remove the blocks."""
-        vmm = self.vmm
-        linux = removing_seconds(vmm) if self.ours else 0
-        began = time.monotonic()
-        seconds, peak = timed_shrink(vmm, size)
-        gone = awaited(vmm, "blocks", self.blocks[size]) - began
-        linux = removing_seconds(vmm) - linux if self.ours else 0
-        return seconds, gone, peak, linux
+        # The first time down; the others tell the time.
+        if self.nr_peaks < TOP // STEP:
+            self.nr_peaks += 1
+            peak = peak_of_shrink(self.vmm, size)
+            awaited(self.vmm, "blocks", self.blocks[size])
+            return {"  peak, MiB": peak / MIB}
+        linux = removing_seconds(self.vmm) if self.ours else 0
+        began, seconds = self.resize(size)
+        gone = awaited(self.vmm, "blocks", self.blocks[size]) - began
+        rows = {"shrink": seconds, "  blocks gone": gone}
+        if self.ours:
+            rows["  floor: Linux removes"] = removing_seconds(self.vmm) - linux
+        return rows
 
 
-def measure_guests(number, guests, cmdline):
+def measure_guests(number, guests):
     """Both guests' steps: {row: {label: [value]}}."""
-    suffix = VARIANTS[cmdline]
     steps = {label: Steps(vmm, label == "ours")
              for label, vmm in guests.items()}
 
     def measure(label, verb, size):
-        if verb != "shrink":
-            seconds, in_use = steps[label].grow(size)
-            return {f"{verb}{suffix}": seconds,
-                    f"  in use, {verb}{suffix}": in_use}
-        seconds, gone, peak, linux = steps[label].shrink(size)
-        rows = {f"shrink{suffix}": seconds, f"  blocks gone{suffix}": gone,
-                f"  peak, MiB{suffix}": peak / MIB}
-        if label == "ours":
-            rows[f"  floor: Linux removes{suffix}"] = linux
-        return rows
+        if verb == "shrink":
+            return steps[label].shrink(size)
+        return steps[label].grow(verb, size)
 
     with side_by_side(number, guests):
         return climb(number, guests, measure)
@@ -153,9 +155,8 @@ def run(runs, kind):
                 kernel=KERNEL, memory=512 * MIB, elastic=[Elastic(TOP)],
                 cmdline=f"{driver} {cmdline}"))
                 for label, driver in DRIVERS.items()}
-            values = measure_guests(number, guests, cmdline)
-            for row, samples in values.items():
-                series.add_run(row, samples)
+            for row, samples in measure_guests(number, guests).items():
+                series.add_run(f"{row}{suffix}", samples)
         for name, bound in ASKED[cmdline].items():
             series.bound(f"{name}{suffix}", **bound)
     for _ in range(runs):
