@@ -5,19 +5,20 @@ import time
 
 from common import KERNEL, Series, in_turn, progress
 from driver_foreground import prepare  # the same guest
+from lib import disk
 from lib.vmm import GIB, MIB, Elastic, Machine
 
 ABOUT = """\
 A guest with one processor, 512 MiB, and an elastic device of 2 GiB, all of it
 plugged, that is then asked for nothing. In one boot, one after the other, each
-with all memory plugged again before it: cache, the page cache full of a block
-device that keeps nothing, half of it dirty; spread, a process that holds half
-of the memory, one page in two at random, and lives on; files, 6000 small files
-and processes beside them, of which one file in ten stays. In 10 s: what the
-device got back by then. In all: until nothing had moved for 8 s, and when the
-last of it came. Zone: what all added memory comes online as; auto is each
-driver's own rule (ours: online=auto; upstream: Linux's auto-movable). Stock
-settings (init_on_alloc=1)."""
+with all memory plugged again before it: cache, the page cache full of two files
+(FAT, on a block device that keeps nothing), one of them dirty; spread, a
+process that holds half of the memory, one page in two at random, and lives on;
+files, 6000 small files and processes beside them, of which one file in ten
+stays. In 10 s: what the device got back by then. In all: until nothing had
+moved for 8 s, and when the last of it came. Zone: what all added memory comes
+online as; auto is each driver's own rule (ours: online=auto; upstream: Linux's
+auto-movable). Stock settings (init_on_alloc=1)."""
 
 SIZE = 2 * GIB
 QUIET = 8
@@ -32,12 +33,11 @@ POLICIES = {
                 "memory_hotplug.online_policy=auto-movable",
 }
 
-# A block device loses its page cache when nobody has it open any more.
-CACHE = ("sleep 3600 </dev/nullb0 >/dev/null 2>&1 & cd /proc/sys/vm && "
-         "echo 0 >dirty_writeback_centisecs && "
+CACHE = ("cd /proc/sys/vm && echo 0 >dirty_writeback_centisecs && "
          "echo 90 >dirty_ratio && echo 80 >dirty_background_ratio && "
-         "dd if=/dev/nullb0 of=/dev/null bs=1M count=1100 2>&1 && "
-         "dd if=/dev/zero of=/dev/nullb0 bs=1M seek=1100 count=1100 2>&1")
+         f"cd {disk.FOLDER} && "
+         "dd if=/dev/zero of=clean bs=1M count=1100 2>&1 && sync && "
+         "dd if=/dev/zero of=dirty bs=1M count=1100 2>&1")
 FILES = ("mkdir -p /tmp/f && cd /tmp/f && i=0 && while [ $i -lt 6000 ]; do "
          "echo $i >$i; [ $((i % 20)) -gt 0 ] || busybox true; "
          "i=$((i + 1)); done; rm -f *[1-9]")
@@ -88,9 +88,7 @@ def give_back(vmm):
 
 def wear(vmm, series, label, zone):
     """All loads, one after the other."""
-    # What null_blk needs comes first; a kernel may have it built in.
-    vmm.console.command("insmod configfs.ko")
-    vmm.console.ask("insmod null_blk.ko gb=3 queue_mode=0")
+    disk.make(vmm, 3 * GIB, keeps=False)
     for name, load in LOADS.items():
         vmm.resize("em0", SIZE)
         vmm.wait_plugged("em0", SIZE, 180)
