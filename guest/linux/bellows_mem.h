@@ -2,8 +2,8 @@
 /*
  * What the files of the Linux driver share. main.c is the virtio driver,
  * loop.c the thread that runs the driver core (src/driver/), memory.c what the
- * core asks of Linux, buddy.c the page allocator, online.c how memory comes
- * online, report.c what the module tells.
+ * core asks of Linux, pages.c the page allocator, cache.c the page cache,
+ * online.c how memory comes online, report.c what the module tells.
  */
 #ifndef BELLOWS_MEM_H
 #define BELLOWS_MEM_H
@@ -24,9 +24,9 @@
 #define BM_NAME	 "bellows_mem"
 #define BM_DEPTH 8
 
-/* Whoever takes memory out of use is given up after this long: the kernel
- * itself would go on for ever. */
-#define BM_MOVE_LIMIT (2 * HZ)
+/* To take a memory block out of use is given up once nothing has moved for so
+ * long: the kernel itself would go on for ever. */
+#define BM_MOVE_PATIENCE HZ
 
 /* Events that wake the thread. */
 enum bm_event {
@@ -68,6 +68,7 @@ struct bm_shortfall {
 struct bm_counts {
 	u64 taken_free;	  /* bytes straight from the allocator */
 	u64 taken_moved;  /* bytes after pages were moved away */
+	u64 dropped;	  /* bytes of clean page cache, so as not to move it */
 	u64 blocks_added; /* memory blocks */
 	u64 blocks_removed;
 	u64 rebuilt; /* memory blocks taken whole, and brought back in part */
@@ -98,10 +99,7 @@ struct bm {
 	wait_queue_head_t wait;
 	unsigned long events; /* enum bm_event, by bit */
 	bool draining;
-	bool stopped; /* no request may be sent: suspended */
 	enum bm_effort effort;
-	u64 refused_before; /* nr_takes_refused and bytes, at the last look */
-	u64 plugged_before;
 
 	/* What the thread last saw; status_lock. */
 	spinlock_t status_lock;
@@ -127,7 +125,10 @@ struct bm {
 	bool veto;	 /* the thread adds memory, to bring it online itself */
 	bool lock_taken; /* by a notification, until the last one */
 	bool moving;	 /* a signal ends what the thread does */
+	/* While moving, of the timer. */
 	struct timer_list move_timer;
+	unsigned long move_unit;
+	unsigned long move_left; /* bm_pages_cost() at the last look */
 	struct notifier_block memory_nb;
 	struct notifier_block pm_nb;
 #ifdef CONFIG_PROC_VMCORE
@@ -174,11 +175,22 @@ bool bm_pages_take_free(unsigned long pfn, unsigned long nr);
 /* The same where they must be moved first; false too where that would write to
  * the pages. */
 bool bm_pages_take_moving(unsigned long pfn, unsigned long nr);
-/* Pages that are in use. */
-unsigned long bm_pages_used(unsigned long pfn, unsigned long nr);
+/* What it would take to move everything away, or to drop it. */
+unsigned long bm_pages_cost(unsigned long pfn, unsigned long nr);
 /* What keeps a range from being taken. */
 void bm_pages_explain(unsigned long pfn, unsigned long nr,
 		      struct bm_shortfall *shortfall);
+
+/* ---- cache.c ------------------------------------------------------------ */
+
+/* Whether a page is of the page cache and clean; without a reference to it that
+ * is a guess. */
+bool bm_cache_is_clean(struct page *page);
+/* Drop such pages, as far as nobody uses them; returns how many. The caller
+ * holds no lock. */
+unsigned long bm_cache_drop(unsigned long pfn, unsigned long nr);
+/* Begin to write the dirty ones to their files. No lock either. */
+void bm_cache_write(unsigned long pfn, unsigned long nr);
 
 /* ---- online.c ----------------------------------------------------------- */
 

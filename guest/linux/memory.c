@@ -147,6 +147,9 @@ static void changed_state(struct bm *bm, u64 addr, int by)
 				    ZONE_MOVABLE;
 	if (current != bm->thread)
 		bm_wake(bm, BM_EVENT_ONLINE);
+	/* Before Linux forgets the pages that the timer looks at. */
+	if (bm->online_blocks[unit] == 0 && unit == bm->move_unit)
+		timer_delete_sync(&bm->move_timer);
 }
 
 /* lock_taken is set from GOING to the end, by whoever holds the hotplug lock.
@@ -295,20 +298,55 @@ static bool is_stuck(struct bm *bm, u64 addr, struct bm_shortfall *seen)
 	       seen->holder == BM_HOLDS_KERNEL;
 }
 
+static unsigned long cost_of(struct bm *bm, unsigned long unit)
+{
+	return bm_pages_cost(PHYS_PFN(bm->base + unit * bm->unit_size),
+			     PHYS_PFN(bm->unit_size));
+}
+
+/* Have a signal end it when nothing moves any more. */
+static void begin_to_watch(struct bm *bm, unsigned long unit)
+{
+	mutex_lock(&bm->lock);
+	bm->move_unit = unit;
+	bm->move_left = ULONG_MAX;
+	if (bm->online_blocks[unit] > 0)
+		mod_timer(&bm->move_timer, jiffies + BM_MOVE_PATIENCE);
+	mutex_unlock(&bm->lock);
+}
+
+static void look_again(struct timer_list *timer)
+{
+	struct bm *bm = container_of(timer, struct bm, move_timer);
+	unsigned long left = cost_of(bm, bm->move_unit);
+
+	if (left >= bm->move_left) {
+		send_sig(SIGINT, bm->thread, 1);
+		return;
+	}
+	bm->move_left = left;
+	mod_timer(timer, jiffies + BM_MOVE_PATIENCE);
+}
+
 /* The kernel moves pages until it succeeds, or until a signal comes. */
 static int remove_memory_in_time(struct bm *bm, u64 addr)
 {
 	ktime_t began = ktime_get();
+	unsigned long unit = unit_of(bm, addr);
 	struct bm_shortfall seen;
 	int error;
 
+	/* If the rest cannot move, parts of it may be free then. */
+	if (is_online(bm, unit))
+		bm->counts.dropped += PFN_PHYS(
+			bm_cache_drop(PHYS_PFN(addr), PHYS_PFN(bm->unit_size)));
 	if (is_stuck(bm, addr, &seen)) {
+		bm_cache_write(PHYS_PFN(addr), PHYS_PFN(bm->unit_size));
 		fell_short(bm, addr, &seen, -EBUSY);
 		return -EBUSY;
 	}
-
 	WRITE_ONCE(bm->moving, true);
-	mod_timer(&bm->move_timer, jiffies + BM_MOVE_LIMIT);
+	begin_to_watch(bm, unit);
 	error = offline_and_remove_memory(addr, bm->unit_size);
 	WRITE_ONCE(bm->moving, false);
 	timer_delete_sync(&bm->move_timer);
@@ -318,19 +356,11 @@ static int remove_memory_in_time(struct bm *bm, u64 addr)
 		fell_short(bm, addr, &seen, error);
 		return error;
 	}
-	clear_bit(unit_of(bm, addr), bm->added);
-	bm->online_blocks[unit_of(bm, addr)] = 0;
+	clear_bit(unit, bm->added);
+	bm->online_blocks[unit] = 0;
 	if (--bm->nr_added == 0)
 		module_put(THIS_MODULE);
 	return 0;
-}
-
-static void move_expired(struct timer_list *timer)
-{
-	struct bm *bm = container_of(timer, struct bm, move_timer);
-
-	if (READ_ONCE(bm->moving))
-		send_sig(SIGINT, bm->thread, 1);
 }
 
 int bm_memory_unit_remove(void *opaque, uint64_t addr, uint64_t size)
@@ -427,15 +457,14 @@ int bm_memory_take_range(void *opaque, uint64_t addr, uint64_t size)
 uint64_t bm_memory_usage(void *opaque, uint64_t addr, uint64_t size)
 {
 	struct bm *bm = opaque;
-	u64 used = 0;
+	u64 cost = 0;
 
 	mutex_lock(&bm->lock);
-	/* A page more, so that what Linux does not use at all goes first. */
+	/* One more, so that what Linux does not use at all goes first. */
 	if (is_online(bm, unit_of(bm, addr)))
-		used = PAGE_SIZE +
-		       PFN_PHYS(bm_pages_used(PHYS_PFN(addr), PHYS_PFN(size)));
+		cost = 1 + cost_of(bm, unit_of(bm, addr));
 	mutex_unlock(&bm->lock);
-	return used;
+	return cost;
 }
 
 /* Add what rebuild() could not. False: not yet. */
@@ -524,7 +553,7 @@ int bm_memory_init(struct bm *bm)
 		(ALIGN_DOWN(end, bm->unit_size) - bm->base) / bm->unit_size;
 	bm->nid = node_of(bm);
 	mutex_init(&bm->lock);
-	timer_setup(&bm->move_timer, move_expired, 0);
+	timer_setup(&bm->move_timer, look_again, 0);
 	error = allocate(bm);
 	if (error)
 		goto fail;

@@ -243,9 +243,12 @@ bool bm_pages_take_moving(unsigned long pfn, unsigned long nr)
 
 /* ---- Looking ------------------------------------------------------------ */
 
-unsigned long bm_pages_used(unsigned long pfn, unsigned long nr)
+/* What it takes to move a page, where to drop one of the page cache takes 1. */
+#define MOVE_COST 8
+
+unsigned long bm_pages_cost(unsigned long pfn, unsigned long nr)
 {
-	unsigned long end = pfn + nr, used = 0;
+	unsigned long end = pfn + nr, cost = 0;
 
 	while (pfn < end) {
 		struct page *page = pfn_to_page(pfn);
@@ -257,10 +260,11 @@ unsigned long bm_pages_used(unsigned long pfn, unsigned long nr)
 			pfn += 1UL << order;
 			continue;
 		}
-		used += !PageOffline(page);
+		if (!PageOffline(page))
+			cost += bm_cache_is_clean(page) ? 1 : MOVE_COST;
 		pfn++;
 	}
-	return used;
+	return cost;
 }
 
 static enum bm_holder holder_of(struct page *page)

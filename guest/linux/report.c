@@ -81,6 +81,7 @@ static ssize_t counters_show(struct device *dev, struct device_attribute *attr,
 			  "unplug_all_requests %llu\nstate_requests %llu\n"
 			  "acks %llu\nnacks %llu\nbusy %llu\nerrors %llu\n"
 			  "taken_free %llu\ntaken_moved %llu\n"
+			  "dropped %llu\n"
 			  "blocks_added %llu\nblocks_removed %llu\n"
 			  "blocks_rebuilt %llu\nonline_failures %llu\n"
 			  "removing_us %llu\nadding_us %llu\ntaking_us %llu\n",
@@ -92,9 +93,9 @@ static ssize_t counters_show(struct device *dev, struct device_attribute *attr,
 			  now.nr_responses[VMEM_RESP_NACK],
 			  now.nr_responses[VMEM_RESP_BUSY],
 			  now.nr_responses[VMEM_RESP_ERROR], c->taken_free,
-			  c->taken_moved, c->blocks_added, c->blocks_removed,
-			  c->rebuilt, c->online_failures, c->removing_us,
-			  c->adding_us, c->taking_us);
+			  c->taken_moved, c->dropped, c->blocks_added,
+			  c->blocks_removed, c->rebuilt, c->online_failures,
+			  c->removing_us, c->adding_us, c->taking_us);
 }
 static DEVICE_ATTR_RO(counters);
 

@@ -22,7 +22,8 @@ from lib.console import PATIENCE, Console, GuestError
 from lib.vmm import GIB, KIB, MIB, Elastic, Machine, VmmError, pause
 
 KERNELS = ("6.1-cloud", "6.1-generic", "6.12-cloud", "6.12-generic")
-KEXEC_IMAGES = ("6.1-cloud.kexec", "6.12-cloud.kexec")
+MORE_IMAGES = ("6.1-cloud.kexec", "6.12-cloud.kexec", "6.1-cloud.load",
+               "6.12-cloud.load")
 
 # Has the agent load our Linux driver in place of the kernel's.
 OUR_DRIVER = "agent.driver=bellows"

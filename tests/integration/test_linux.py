@@ -6,9 +6,12 @@ from harness import (DRIVER_FOLDER, GIB, MIB, OUR_DRIVER, Elastic,
                      check_load, dmesg, driver_told, expect, expect_clean,
                      expect_equal, power_off, resize_to, test, wait_filled,
                      wait_until)
+from lib import disk
 from lib.qemu import QemuVmm
 from lib.vmm import Node
 from test_innocent import expect_innocent, read_devmem
+
+CACHED_MIB = 64                 # clean, and as much dirty
 
 
 @test("linux/steps-6.1-cloud", kernel="6.1-cloud")
@@ -44,6 +47,39 @@ def writes_nothing(lab):
     expect(max(held) <= held[0], f"the host held {max(held) // MIB} MiB "
            f"during the shrink, {held[0] // MIB} MiB before")
     witness.check()
+    power_off(vmm)
+
+
+@test("linux/page-cache-movable-6.1", kernel="6.1-cloud", zone="movable")
+@test("linux/page-cache-kernel-6.12", kernel="6.12-cloud", zone="kernel")
+def page_cache(lab, kernel, zone):
+    """What is clean of the page cache is dropped. What is dirty is moved or,
+    beside pages that cannot be, written first. Every file stays whole."""
+    vmm, witness = lab.guest(
+        kernel=kernel, guest="load", memory=512 * MIB, max_bytes=512 * MIB,
+        cmdline=f"{OUR_DRIVER} bellows_mem.online={zone}")
+    disk.make(vmm, GIB, keeps=True)
+    resize_to(vmm, witness, "em0", 512 * MIB)
+    vmm.console.ask("sh echo 0 >/proc/sys/vm/dirty_writeback_centisecs")
+    files = []
+    for name in ("clean", "dirty"):
+        vmm.console.ask(
+            f"sh cd {disk.FOLDER} && i=0 && while [ $i -lt {CACHED_MIB} ]; do "
+            f"dd if=/dev/urandom of=part bs=256k count=1 2>/dev/null && "
+            f"cat part part part part >>{name}; i=$((i + 1)); done")
+        files += vmm.console.ask(f"sh md5sum {disk.FOLDER}/{name}")
+        if name == "clean":
+            vmm.console.ask("sh sync")
+    vmm.resize("em0", 0)
+    if zone == "movable":
+        vmm.wait_plugged("em0", 0)
+    # The disk's own memory is the kernel's, and stays.
+    least = CACHED_MIB // 2 if zone == "movable" else CACHED_MIB * 3 // 2
+    wait_until("it is dropped", lambda: int(
+        driver_told(vmm, "counters")["dropped"]) >= least * MIB)
+    expect_equal("the files", vmm.console.ask(
+        f"sh md5sum {disk.FOLDER}/clean {disk.FOLDER}/dirty"), files)
+    expect_clean(vmm)
     power_off(vmm)
 
 
