@@ -122,7 +122,9 @@ struct bm {
 	u8 *online_blocks;     /* of each unit, how many memory blocks are */
 	u8 *movable;	       /* of each unit, whether in the movable zone */
 	unsigned long nr_added;
-	bool veto;	 /* the thread adds memory, to bring it online itself */
+	bool veto; /* the thread adds memory, to bring it online itself */
+	/* Holds what cannot move: seen since candidates were looked for. */
+	unsigned long stuck_unit;
 	bool lock_taken; /* by a notification, until the last one */
 	bool moving;	 /* a signal ends what the thread does */
 	/* While moving, of the timer. */

@@ -25,6 +25,8 @@
 /* Without it kexec would take the memory for the machine's own. */
 static const char resource_name[] = "System RAM (virtio_mem)";
 
+#define NO_UNIT ULONG_MAX
+
 /* So much may wait to be brought online by somebody else. */
 #define OFFLINE_LIMIT (1ULL << 30)
 
@@ -342,6 +344,7 @@ static int remove_memory_in_time(struct bm *bm, u64 addr)
 			bm_cache_drop(PHYS_PFN(addr), PHYS_PFN(bm->unit_size)));
 	if (is_stuck(bm, addr, &seen)) {
 		bm_cache_write(PHYS_PFN(addr), PHYS_PFN(bm->unit_size));
+		bm->stuck_unit = unit;
 		fell_short(bm, addr, &seen, -EBUSY);
 		return -EBUSY;
 	}
@@ -405,8 +408,12 @@ static int rebuild(struct bm *bm, u64 addr, u64 size)
 {
 	u64 unit_addr = addr - (addr - bm->base) % bm->unit_size;
 	bool movable = bm->movable[unit_of(bm, addr)];
-	int error = remove_memory_in_time(bm, unit_addr);
+	int error;
 
+	/* Not for each of its sub-blocks again. */
+	if (unit_of(bm, addr) == bm->stuck_unit)
+		return -EBUSY;
+	error = remove_memory_in_time(bm, unit_addr);
 	if (error)
 		return error;
 	clear_usable(bm, addr, size);
@@ -459,6 +466,7 @@ uint64_t bm_memory_usage(void *opaque, uint64_t addr, uint64_t size)
 	struct bm *bm = opaque;
 	u64 cost = 0;
 
+	bm->stuck_unit = NO_UNIT;
 	mutex_lock(&bm->lock);
 	/* One more, so that what Linux does not use at all goes first. */
 	if (is_online(bm, unit_of(bm, addr)))
@@ -552,6 +560,7 @@ int bm_memory_init(struct bm *bm)
 	bm->nr_units =
 		(ALIGN_DOWN(end, bm->unit_size) - bm->base) / bm->unit_size;
 	bm->nid = node_of(bm);
+	bm->stuck_unit = NO_UNIT;
 	mutex_init(&bm->lock);
 	timer_setup(&bm->move_timer, look_again, 0);
 	error = allocate(bm);
