@@ -183,18 +183,18 @@ def side_by_side(number, guests):
 def climb(number, guests, measure):
     """Take guests from nothing to TOP and back by STEP, one step each in turn,
     CLIMBS times. The first time up they see that memory for the first time.
-    measure(label, verb, size) resizes one and returns {row: value}. Returns
-    {row: {label: [value]}}."""
+    measure(label, verb, size, first) resizes one and returns {row: value}.
+    Returns {row: {label: [value]}}."""
     up = [(size - STEP, size) for size in range(STEP, TOP + 1, STEP)]
     down = [(high, low) for low, high in reversed(up)]
     values = {}
     for turn in range(CLIMBS):
         for step, (before, size) in enumerate(up + down):
-            verb = "shrink" if size < before else "grow" if turn else \
-                "grow first"
+            verb = "shrink" if size < before else "grow"
             order = list(guests)
             for label in order if (number + step) % 2 == 0 else reversed(order):
-                for row, value in measure(label, verb, size).items():
+                rows = measure(label, verb, size, turn == 0)
+                for row, value in rows.items():
                     values.setdefault(row, {}).setdefault(label, []).append(
                         value)
                 time.sleep(0.3)

@@ -84,7 +84,6 @@ class Steps:
         self.vmm = vmm
         self.ours = ours
         self.blocks = {}        # memory blocks by the device's size
-        self.nr_peaks = 0
 
     def resize(self, size):
         """Returns when that began, and seconds until it was plugged."""
@@ -92,17 +91,17 @@ class Steps:
         self.vmm.resize("em0", size)
         return began, self.vmm.wait_plugged("em0", size, 120, LOOK) - began
 
-    def grow(self, verb, size):
+    def grow(self, size, first):
         self.blocks[size - STEP] = memory_blocks(self.vmm)
         wanted = self.vmm.mem_total() + STEP
         began, seconds = self.resize(size)
         in_use = awaited(self.vmm, "total", wanted // KIB) - began
-        return {verb: seconds, f"  in use, {verb}": in_use}
+        name = "grow first" if first else "grow"
+        return {name: seconds, f"  in use, {name}": in_use}
 
-    def shrink(self, size):
+    def shrink(self, size, first):
         # The first time down; the others tell the time.
-        if self.nr_peaks < TOP // STEP:
-            self.nr_peaks += 1
+        if first:
             peak = peak_of_shrink(self.vmm, size)
             awaited(self.vmm, "blocks", self.blocks[size])
             return {"  peak, MiB": peak / MIB}
@@ -120,10 +119,8 @@ def measure_guests(number, guests):
     steps = {label: Steps(vmm, label == "ours")
              for label, vmm in guests.items()}
 
-    def measure(label, verb, size):
-        if verb == "shrink":
-            return steps[label].shrink(size)
-        return steps[label].grow(verb, size)
+    def measure(label, verb, size, first):
+        return getattr(steps[label], verb)(size, first)
 
     with side_by_side(number, guests):
         return climb(number, guests, measure)

@@ -67,10 +67,10 @@ def run(runs):
             progress(f"resize{suffix}: {number + 1} of {runs}")
             guests = {label: kind(machine) for label, kind in KINDS.items()}
 
-            def measure(label, verb, size):
+            def measure(label, verb, size, first):
                 seconds, cpu = timed(guests[label], size)
-                return {f"{verb}{suffix}": seconds,
-                        f"  processor, {verb}{suffix}": cpu}
+                name = f"{verb}{' first' * (first and verb == 'grow')}{suffix}"
+                return {name: seconds, f"  processor, {name}": cpu}
 
             with side_by_side(number, guests):
                 values = climb(number, guests, measure)
